@@ -1,0 +1,73 @@
+"""The layers below the lowest adapted one: computed once, then skipped.
+
+When LoRA sits on the upper layers only, what enters the lowest of them is the same in every pass over a
+rollout: for the policy, for the reference, in every epoch. Sampling computes it anyway. `capture` keeps it and
+`replay` puts it back, which saves the lower layers' share of each pass. Any decoder whose layers pass a hidden
+state on works; the model's own code runs unchanged around it (masks, positions, norms).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FrozenPrefix"]
+
+
+class FrozenPrefix:
+    """The first `depth` of a decoder's `layers`. With depth 0 there is nothing to skip."""
+
+    def __init__(self, layers: nn.ModuleList, depth: int) -> None:
+        self.depth = depth
+        self._layers = list(layers[:depth])
+        self._returns_tuple = False
+
+    @contextmanager
+    def capture(self) -> Iterator[list[Tensor]]:
+        """Inside, every pass through the model adds what left the last frozen layer, (n, tokens, d), to the list."""
+        captured: list[Tensor] = []
+        if not self.depth:
+            yield captured
+            return
+
+        def keep(_module: nn.Module, _arguments: Any, output: Any) -> None:
+            self._returns_tuple = isinstance(output, tuple)
+            captured.append((output[0] if self._returns_tuple else output).detach())
+
+        handle = self._layers[-1].register_forward_hook(keep)
+        try:
+            yield captured
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def replay(self, hidden: Tensor | None) -> Iterator[None]:
+        """Inside, the frozen layers are not computed: `hidden` (n, tokens, d) stands for them. None: everything
+        is.
+        """
+        if hidden is None or not self.depth:
+            yield
+            return
+        if torch.is_inference(hidden):
+            raise ValueError("hidden states captured in inference mode cannot be trained on; use torch.no_grad()")
+        # A layer's forward is an attribute of its class; one on the instance hides it. accelerate does the same to
+        # place layers on devices, so one that is already there is put back.
+        previous: list[Callable[..., Any] | None] = [vars(layer).get("forward") for layer in self._layers]
+
+        def forward(*_arguments: Any, **_keywords: Any) -> Any:
+            return (hidden,) if self._returns_tuple else hidden
+
+        for layer in self._layers:
+            layer.forward = forward
+        try:
+            yield
+        finally:
+            for layer, own in zip(self._layers, previous, strict=True):
+                if own is None:
+                    del layer.forward
+                else:
+                    layer.forward = own

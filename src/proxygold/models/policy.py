@@ -1,0 +1,283 @@
+"""The policy: a causal language model with a LoRA adapter and a value head. The reference is the same model,
+adapter off.
+
+One copy of the weights is in memory. The trunk is whatever transformers loads; it is called through its own
+code, so that masks, positions and attention stay the model's. Adapter and value head are float32 whatever the
+trunk's dtype.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from proxygold.errors import ConfigError, DataError, ModelError, StoreError
+from proxygold.models.causal_lm import decoder_layers, load_causal_lm, pick_device, pick_dtype
+from proxygold.models.frozen_prefix import FrozenPrefix
+from proxygold.models.policy_settings import LoraSettings, PolicySettings
+from proxygold.models.token_batch import TokenBatch
+from proxygold.records import Message, Prompt
+from proxygold.templates import PromptTemplate, get_template
+from proxygold.text import GENERIC_STOP_STRINGS
+
+__all__ = ["Policy"]
+
+# Backward through scaled_dot_product_attention is slow on CPUs at the lengths of short rollouts: written out,
+# attention took 0.40 s against 0.67 s (SmolLM2-135M, 12 layers, 16 x 83 tokens, bfloat16). It keeps length²
+# numbers a head, hence the bound.
+_EAGER_TOKENS = 256
+
+
+class Policy:
+    """A model to sample from and to train. Make one with `Policy.load`."""
+
+    def __init__(self, settings: PolicySettings, model: Any, tokenizer: Any, *, seed: int = 0) -> None:
+        """Adapt a loaded causal language model, which is changed in place. Raises ConfigError when the adapter
+        does not fit.
+        """
+        self.settings = settings
+        self.tokenizer = tokenizer
+        self.device: torch.device = model.device
+        self.eos_token_ids = _eos_token_ids(model, tokenizer)
+        self.pad_token_id: int = (
+            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.eos_token_ids)
+        )
+        self._template = _prompt_template(settings.prompt_template, tokenizer)
+        model.requires_grad_(False)
+        model.eval()
+        self.causal_lm = model
+        self._adapted = _add_lora(model, settings.lora)
+        self.trunk: nn.Module = model.base_model
+        self._lm_head: nn.Module = model.get_output_embeddings()
+        hidden_size = model.config.get_text_config().hidden_size
+        # No dropout on the value head, unlike TRL's (0.1): values at rollout and at update would differ by it.
+        self.value_head = nn.Linear(hidden_size, 1, device=self.device)
+        layers = decoder_layers(model)
+        self.frozen = FrozenPrefix(layers, _lowest_adapted(layers))
+        self.reset(seed)
+
+    @classmethod
+    def load(cls, settings: PolicySettings, seed: int = 0) -> Policy:
+        """Load a model, merge it with its adapter when it is one, and add a fresh adapter and value head.
+
+        Raises ModelError when the model cannot be read or is of a kind whose logits are not a linear map of its last
+        hidden states, ConfigError when the template or the adapter does not fit it.
+        """
+        device = pick_device(settings.device)
+        model, tokenizer = load_causal_lm(settings.model, pick_dtype(settings.dtype, device), device)
+        return cls(settings, model, tokenizer, seed=seed)
+
+    # --- text and tokens ------------------------------------------------------------------------------------
+
+    @property
+    def dtype_name(self) -> str:
+        """The dtype of the frozen weights, such as `bfloat16`."""
+        return str(self.causal_lm.dtype).removeprefix("torch.")
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens that prompt and completion may have together, if the model says."""
+        length: int | None = getattr(self.causal_lm.config.get_text_config(), "max_position_embeddings", None)
+        return length
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """What ends a completion's text for features that count words: role markers of the template, and the
+        generic ones.
+        """
+        return self._template.stop_strings if self._template else GENERIC_STOP_STRINGS
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt as the model reads it, up to where its answer begins. Raises DataError when
+        there are none.
+        """
+        messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        if self.settings.system_prompt is not None and all(message["role"] != "system" for message in messages):
+            messages = [{"role": "system", "content": self.settings.system_prompt}, *messages]
+        if self._template is None:
+            ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        else:
+            ids = self.tokenizer(self._template.render(messages))["input_ids"]
+        if not ids:
+            raise DataError("a prompt has no token at all; give it some text or remove its row.")
+        return list(ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of a completion: without special tokens, otherwise uncut."""
+        text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    # --- passes ---------------------------------------------------------------------------------------------
+
+    def response_hidden(self, batch: TokenBatch) -> Tensor:
+        """(n, T, d): the last hidden state from which each response token of `batch` is predicted."""
+        length = batch.input_ids.shape[1] - 1  # nothing is predicted from the last column
+        eager = self.device.type == "cpu" and length <= _EAGER_TOKENS
+        with self.frozen.replay(batch.frozen_hidden), self._attention("eager" if eager else None):
+            output = self.trunk(
+                input_ids=batch.input_ids[:, :-1],
+                attention_mask=batch.attention_mask[:, :-1],
+                position_ids=batch.position_ids[:, :-1],
+                use_cache=False,
+            )
+        hidden: Tensor = output.last_hidden_state[:, batch.prompt_width - 1 :]
+        return hidden
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Logits (m, V) of hidden states (m, d), in the trunk's dtype."""
+        logits: Tensor = self._lm_head(hidden)
+        return logits
+
+    def values(self, hidden: Tensor) -> Tensor:
+        """Predicted return (…) of hidden states (…, d), float32."""
+        value: Tensor = self.value_head(hidden.float())
+        return value.squeeze(-1)
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, the model is the one the policy started from: its adapter is off."""
+        with self._adapted.disable_adapter():
+            yield
+
+    @contextmanager
+    def adapter_dropout(self) -> Iterator[None]:
+        """Inside, LoRA dropout is active. The trunk's own dropout never is: the reference would be noisy too."""
+        modules = [layer.lora_dropout for layer in self._lora_layers()]
+        try:
+            for module in modules:
+                module.train()
+            yield
+        finally:
+            for module in modules:
+                module.eval()
+
+    @contextmanager
+    def _attention(self, implementation: str | None) -> Iterator[None]:
+        config = self.causal_lm.config
+        previous = config._attn_implementation
+        if implementation is None or previous != "sdpa":  # a model without sdpa keeps what it has
+            yield
+            return
+        config._attn_implementation = implementation
+        try:
+            yield
+        finally:
+            config._attn_implementation = previous
+
+    # --- parameters -----------------------------------------------------------------------------------------
+
+    def _lora_layers(self) -> list[LoraLayer]:
+        return [module for module in self._adapted.modules() if isinstance(module, LoraLayer)]
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """The adapter's parameters and the value head's, all float32, always in the same order."""
+        adapter = [parameter for parameter in self._adapted.parameters() if parameter.requires_grad]
+        return [*adapter, *self.value_head.parameters()]
+
+    def reset(self, seed: int) -> None:
+        """A fresh adapter, which changes nothing yet, and a value head that predicts 0: the start of another run."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for layer in self._lora_layers():
+                layer.reset_lora_parameters("default", init_lora_weights=True)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    def save_adapter(self, directory: Path) -> None:
+        """Write the adapter as PEFT does (`adapter_model.safetensors`, `adapter_config.json`) and
+        `value_head.safetensors`.
+        """
+        # Not PEFT's save_pretrained: it writes a model card, and may ask the hub about the base model.
+        state = get_peft_model_state_dict(self._adapted, save_embedding_layers=False)
+        save_file(_on_cpu(state), directory / "adapter_model.safetensors", metadata={"format": "pt"})
+        self._adapted.peft_config["default"].save_pretrained(str(directory))
+        save_file(_on_cpu(self.value_head.state_dict()), directory / "value_head.safetensors")
+
+    def load_adapter(self, directory: Path) -> None:
+        """Take on what `save_adapter` wrote. Raises StoreError when it is missing, damaged or of another adapter."""
+        try:
+            adapter = load_file(directory / "adapter_model.safetensors")
+            head = load_file(directory / "value_head.safetensors")
+            expected = get_peft_model_state_dict(self._adapted, save_embedding_layers=False)
+            shapes = {name: tensor.shape for name, tensor in adapter.items()}
+            if shapes != {name: tensor.shape for name, tensor in expected.items()}:
+                raise ValueError("its adapter has other layers, modules or rank than the policy's settings say")
+            set_peft_model_state_dict(self._adapted, adapter)
+            self.value_head.load_state_dict(head)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"cannot load the checkpoint {directory}: {error}. Load it with the settings it was trained with, "
+                "or delete it to have it trained again."
+            ) from error
+
+
+def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def _eos_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    declared = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = {declared} if isinstance(declared, int) else set(declared or ())
+    if tokenizer.eos_token_id is not None:
+        ids.add(int(tokenizer.eos_token_id))
+    if not ids:
+        raise ModelError(
+            "the model has no end-of-sequence token, in its generation settings or its tokenizer, so a completion "
+            "could never end. Set eos_token_id in generation_config.json."
+        )
+    return frozenset(ids)
+
+
+def _prompt_template(name: str, tokenizer: Any) -> PromptTemplate | None:
+    """None stands for the tokenizer's own chat template."""
+    if name != "chat":
+        return get_template(name)
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            "policy.prompt_template is 'chat', but the model's tokenizer has no chat template. Name the format the "
+            "model was trained on: 'alpaca', 'vicuna', 'hh', 'chatml', or 'none' for the bare prompt."
+        )
+    return None
+
+
+def _add_lora(model: Any, lora: LoraSettings) -> Any:
+    count = len(decoder_layers(model))
+    if lora.layers is not None and lora.layers > count:
+        raise ConfigError(
+            f"policy.lora.layers is {lora.layers}, but the model has {count} layers. Give at most {count}."
+        )
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
+        layers_to_transform=None if lora.layers is None else list(range(count - lora.layers, count)),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with warnings.catch_warnings():
+            # peft 0.21 reads a property that transformers 5.23 has renamed.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            return get_peft_model(model, config)
+    except ValueError as error:
+        linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        raise ConfigError(
+            f"policy.lora.target_modules is {list(lora.target_modules)}, which does not fit this model ({error}). "
+            f"Its linear layers are called: {', '.join(sorted(linear)) or 'nothing known'}."
+        ) from error
+
+
+def _lowest_adapted(layers: nn.ModuleList) -> int:
+    for index, layer in enumerate(layers):
+        if any(isinstance(module, LoraLayer) for module in layer.modules()):
+            return index
+    raise ConfigError("policy.lora.target_modules names no module inside the model's decoder layers.")

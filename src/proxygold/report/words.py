@@ -1,0 +1,32 @@
+"""The verdict in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxygold.analysis.results import RunAnalysis
+from proxygold.analysis.verdict import INCONCLUSIVE, OVER_OPTIMISED, SUCCESS, UNRELATED
+
+__all__ = ["headline"]
+
+# One reward, several rewards.
+SENTENCES = {
+    SUCCESS: ("{} stands in for the gold reward.", "{} stand in for the gold reward."),
+    OVER_OPTIMISED: ("{} was over-optimised.", "{} were over-optimised."),
+    UNRELATED: ("{} does not track gold.", "{} do not track gold."),
+    INCONCLUSIVE: ("{} is not settled yet.", "{} are not settled yet."),
+}
+
+
+def headline(analysis: RunAnalysis) -> str:
+    """One sentence for each verdict that was reached, the best first: `RER stands in for the gold reward. LI was …`."""
+    sentences = []
+    for verdict, (one, several) in SENTENCES.items():
+        names = [reward.reward for reward in analysis.rewards if reward.verdict.name == verdict]
+        if names:
+            sentences.append((one if len(names) == 1 else several).format(_listed(names)))
+    return " ".join(sentences)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

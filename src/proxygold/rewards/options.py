@@ -1,0 +1,78 @@
+"""A reward from what is typed on a command line: a line, and settings as `key=value`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from proxygold.errors import ConfigError
+from proxygold.models.encoder import EncoderSettings
+from proxygold.rewards.presets import DEFAULT_MAX_NEW_TOKENS
+from proxygold.rewards.runtime import OnError, Reward, reward
+
+__all__ = ["RewardOptions", "reward_from_options"]
+
+
+class RewardOptions(BaseModel):
+    """The settings of `reward()`, by the same names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: EncoderSettings = EncoderSettings()
+    template: str | None = None
+    stop_strings: list[str] | None = None
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    on_error: OnError = "nan"
+    plugins: list[str] = []
+
+
+_KEYS = [f"encoder.{field.name}" for field in fields(EncoderSettings)] + [
+    name for name in RewardOptions.model_fields if name != "encoder"
+]
+
+
+def reward_from_options(line: str, encoder: str | None = None, settings: Sequence[str] = ()) -> Reward:
+    """The reward for a line, the name of an encoder, and settings such as `encoder.normalize=false`.
+
+    Values are YAML. Raises ConfigError for a setting that is unknown, given twice or of the wrong type, RewardError
+    for a line that is not allowed.
+    """
+    given: dict[str, Any] = {} if encoder is None else {"encoder.model": encoder}
+    for setting in settings:
+        key, value = _parse(setting)
+        if key in given:
+            raise ConfigError(f"{key} is given twice. Give it once.")
+        given[key] = value
+    tree: dict[str, Any] = {"encoder": {}}
+    for key, value in given.items():
+        section, _, name = key.rpartition(".")
+        (tree[section] if section else tree)[name] = value
+    try:
+        options = RewardOptions.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_mistake(item) for item in error.errors())) from error
+    return reward(line, **{name: getattr(options, name) for name in RewardOptions.model_fields})
+
+
+def _parse(setting: str) -> tuple[str, Any]:
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise ConfigError(f"{setting!r} is not a setting. Write key=value, such as encoder.normalize=false.")
+    if key not in _KEYS:
+        close = difflib.get_close_matches(key, _KEYS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise ConfigError(f"unknown setting {key!r}.{hint} Allowed: {', '.join(_KEYS)}.")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of {setting!r} is not YAML. Put it in quotes: {key}='\"...\"'.") from error
+
+
+def _mistake(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    return f"{key}={item['input']!r} is not allowed: {item['msg']}."

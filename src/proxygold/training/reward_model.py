@@ -1,0 +1,331 @@
+"""Training a reward model on preference pairs, with TRL's RewardTrainer: LoRA on a language model, and a head of one output.
+
+The loss is that of Bradley and Terry: -log sigmoid(score of the chosen - score of the rejected answer). What is held out is scored
+with the saved model as anybody will load it, so the accuracies are of what ships, not of what was in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from proxygold.data.preferences import PreferencePair
+from proxygold.errors import DataError, ModelError, StoreError, TrainingError
+from proxygold.models.bundled import BUNDLED_POLICY, resolve_model
+from proxygold.records import Example
+from proxygold.store import to_json, whole_directory, write_whole
+from proxygold.training.pair_accuracy import AccuracyTable, measure_accuracy
+
+if TYPE_CHECKING:
+    from proxygold.models.reward_models import RewardModel
+
+__all__ = ["RewardModelConfig", "TrainedRewardModel", "evaluate_pairs", "split_by_prompt", "train_reward_model"]
+
+_log = logging.getLogger(__name__)
+
+
+class RewardModelConfig(BaseModel):
+    """Settings of one training. The defaults are those of gold-mini, as far as they are not its data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = BUNDLED_POLICY
+    """The language model to start from: a bundled name, a hub id or a directory."""
+    chat_template: str | None = None
+    """A Jinja chat template to use in place of the model's own, and to save with the reward model."""
+    max_length: int = Field(default=256, ge=8)
+    """Tokens of prompt and answer. A pair with a longer side is left out, counted and reported."""
+    epochs: float = Field(default=2.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps, in place of `epochs`."""
+    batch_size: int = Field(default=8, ge=1)
+    """Pairs of one step."""
+    learning_rate: float = Field(default=3e-4, gt=0)
+    warmup_steps: int = Field(default=20, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    center_rewards: float = Field(default=0.01, ge=0)
+    """Weight of the squared sum of a pair's scores in the loss, which keeps scores around 0 (Eisenstein et al. 2023)."""
+    lora_r: int = Field(default=8, ge=1)
+    lora_alpha: int = Field(default=16, ge=1)
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    lora_layers: int | None = Field(default=16, ge=1)
+    """How many of the uppermost layers are adapted; None is all. Nothing is propagated back below the lowest of them."""
+    lora_modules: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the prompts that are held out, where no pairs to hold out are given."""
+    save_every: int = Field(default=50, ge=1)
+    """Steps between checkpoints, from which a stopped training goes on."""
+    seed: int = 0
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the frozen weights; adapters and head are trained in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRewardModel:
+    """What a training made: the adapter's directory, the accuracy on held-out pairs, and what went in."""
+
+    directory: Path
+    accuracy: AccuracyTable
+    trained_pairs: int
+    dropped_pairs: int
+    held_out_pairs: int
+    steps: int
+    final_loss: float
+    """Mean training loss over the last tenth of the steps."""
+
+
+def train_reward_model(
+    config: RewardModelConfig,
+    pairs: Sequence[PreferencePair],
+    out: Path,
+    *,
+    held_out: Sequence[PreferencePair] | None = None,
+    verbose: bool = False,
+) -> TrainedRewardModel:
+    """Train on `pairs` and write into `out`: `model/` (adapter, head, chat template), `accuracy.json`, `checkpoints/`.
+
+    A training that was stopped goes on from its last checkpoint when it is called again with the same settings and pairs; with
+    others, `out` is refused. `held_out` is what accuracy is measured on; None holds out `config.held_out` of the prompts.
+
+    Raises DataError when too few pairs are left, ModelError when the model cannot be loaded, StoreError when `out` belongs to
+    another training, TrainingError when the loss is not finite.
+    """
+    if held_out is None:
+        pairs, held_out = split_by_prompt(pairs, config.held_out)
+    _claim(out, config, pairs, held_out)
+    model_directory = out / "model"
+    if not model_directory.is_dir():
+        _train(config, pairs, out, verbose=verbose)
+    record = json.loads((model_directory / "training.json").read_text(encoding="utf-8"))
+
+    from proxygold.models.reward_models import load_reward_model
+
+    reward_model = load_reward_model(str(model_directory), device=config.device, dtype=config.dtype)
+    accuracy = evaluate_pairs(reward_model, held_out)
+    write_whole(out / "accuracy.json", to_json(accuracy.to_dict()) + "\n")
+    return TrainedRewardModel(
+        directory=model_directory,
+        accuracy=accuracy,
+        trained_pairs=record["pairs"],
+        dropped_pairs=record["dropped_pairs"],
+        held_out_pairs=len(held_out),
+        steps=record["steps"],
+        final_loss=record["final_loss"],
+    )
+
+
+def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Pairs to train on and pairs to hold out, about `share` of the prompts.
+
+    Decided by a hash of the first user turn: every answer to a prompt, and every continuation of a dialogue, falls on one side,
+    and stays there whatever other pairs there are. Raises DataError when a side is empty.
+    """
+    sides: tuple[list[PreferencePair], list[PreferencePair]] = ([], [])
+    for pair in pairs:
+        first = next((message["content"] for message in pair.prompt if message["role"] == "user"), "")
+        digest = hashlib.sha256(first.strip().lower().encode()).digest()
+        sides[int.from_bytes(digest[:4]) / 2**32 < share].append(pair)
+    if not sides[0] or not sides[1]:
+        raise DataError(
+            f"{len(pairs)} pairs cannot be split with {share:.0%} of the prompts held out: one side is empty. "
+            "Give more pairs, or a file of pairs to hold out."
+        )
+    return sides
+
+
+def evaluate_pairs(model: RewardModel, pairs: Sequence[PreferencePair]) -> AccuracyTable:
+    """The accuracy of a reward model on preference pairs. Raises DataError when there are none."""
+    if not pairs:
+        raise DataError("there are no pairs to measure accuracy on")
+    answers = [(pair, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
+    scores, _ = model.score([Example(list(pair.prompt), answer) for pair, answer in answers])
+    lengths = [len(answer.split()) for _, answer in answers]
+    return measure_accuracy(scores[::2], scores[1::2], lengths[::2], lengths[1::2], [pair.source for pair in pairs])
+
+
+def _claim(
+    out: Path, config: RewardModelConfig, pairs: Sequence[PreferencePair], held_out: Sequence[PreferencePair]
+) -> None:
+    """Make `out` this training's, or raise StoreError when it is another's."""
+    digest = hashlib.sha256()
+    for part in (pairs, held_out):
+        for pair in part:
+            digest.update(repr((pair.prompt, pair.chosen, pair.rejected)).encode())
+        digest.update(b"--")
+    claim = {"config": config.model_dump(mode="json"), "pairs_sha256": digest.hexdigest()}
+    file = out / "config.json"
+    if file.is_file():
+        if json.loads(file.read_text(encoding="utf-8")) != claim:
+            raise StoreError(
+                f"{out} has a training with other settings or other pairs. Give another --out, or delete it."
+            )
+    elif out.is_dir() and any(out.iterdir()):
+        raise StoreError(f"{out} is not empty and is no training of a reward model. Give another --out.")
+    else:
+        write_whole(file, json.dumps(claim, indent=2) + "\n")
+
+
+def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path, *, verbose: bool) -> None:
+    import torch
+
+    try:
+        from datasets import Dataset
+        from peft import LoraConfig
+        from transformers import set_seed
+        from trl import RewardConfig, RewardTrainer
+        from trl.trainer.reward_trainer import DataCollatorForPreference
+    except ImportError as error:
+        raise ModelError(f"training a reward model needs {error.name}. Run: pip install 'proxygold[train]'") from error
+    from proxygold.models.causal_lm import pick_device, pick_dtype
+    from proxygold.models.classifiers import CHAT_TEMPLATE_FILE, load_reward_tokenizer, new_classifier
+    from proxygold.models.reward_inputs import rightmost_is_never
+
+    base = resolve_model(config.model)
+    device = pick_device(config.device)
+    dtype = pick_dtype(config.dtype, device)
+    tokenizer = load_reward_tokenizer(base, config.model)
+    if config.chat_template is not None:
+        tokenizer.chat_template = config.chat_template
+    rows, dropped = _tokenise(tokenizer, pairs, config)
+
+    set_seed(config.seed)
+    model = new_classifier(base, dtype)
+    layers = int(model.config.get_text_config().num_hidden_layers)
+    adapted = range(max(0, layers - (config.lora_layers or layers)), layers)
+    pad = rightmost_is_never(
+        [row[side] for row in rows for side in ("chosen_ids", "rejected_ids")],
+        tokenizer.pad_token_id,
+        len(tokenizer),
+    )
+    arguments = RewardConfig(
+        output_dir=str(out / "checkpoints"),
+        per_device_train_batch_size=config.batch_size,
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        center_rewards_coefficient=config.center_rewards or None,
+        max_grad_norm=1.0,
+        disable_dropout=config.lora_dropout == 0,
+        # TRL turns both of these on by default. Checkpointing would compute every layer twice.
+        bf16=dtype == torch.bfloat16,
+        gradient_checkpointing=False,
+        max_length=None,  # too long pairs are gone already, and were counted
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        remove_unused_columns=False,  # the sampler needs the lengths
+        save_steps=config.save_every,
+        save_total_limit=2,
+        logging_steps=5,
+        report_to="none",
+        disable_tqdm=not verbose,
+        use_cpu=device.type == "cpu",
+        seed=config.seed,
+        data_seed=config.seed,
+        dataloader_num_workers=0,
+    )
+    trainer = RewardTrainer(
+        model=model,
+        args=arguments,
+        data_collator=DataCollatorForPreference(pad_token_id=pad),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            task_type="SEQ_CLS",
+            r=config.lora_r,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=list(config.lora_modules),
+            layers_to_transform=list(adapted),
+            modules_to_save=["score"],
+        ),
+    )
+    # The model finds an answer's end as the rightmost token that is not this one.
+    trainer.model.config.get_text_config().pad_token_id = pad
+    result = trainer.train(resume_from_checkpoint=_last_checkpoint(out / "checkpoints"))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    last = losses[-max(1, len(losses) // 10) :] or [result.training_loss]
+    final_loss = sum(last) / len(last)
+    if not final_loss < float("inf"):
+        raise TrainingError(
+            f"the loss is {final_loss} after {result.global_step} steps. Lower learning_rate, or use dtype float32."
+        )
+
+    with whole_directory(out / "model") as directory:
+        _save(trainer.model, directory, config.model)
+        if tokenizer.chat_template:
+            write_whole(directory / CHAT_TEMPLATE_FILE, tokenizer.chat_template)
+        record = {
+            "config": config.model_dump(mode="json"),
+            "pairs": len(rows),
+            "dropped_pairs": dropped,
+            "steps": result.global_step,
+            "final_loss": final_loss,
+        }
+        write_whole(directory / "training.json", to_json(record) + "\n")
+
+
+def _tokenise(
+    tokenizer: Any, pairs: Sequence[PreferencePair], config: RewardModelConfig
+) -> tuple[list[dict[str, Any]], int]:
+    """The pairs that fit as token ids, and how many do not. Raises DataError when fewer than two are left."""
+    from proxygold.models.reward_inputs import encode_completion
+
+    rows = []
+    for pair in pairs:
+        chosen, rejected = (
+            encode_completion(tokenizer, list(pair.prompt), answer, None) for answer in (pair.chosen, pair.rejected)
+        )
+        length = max(len(chosen), len(rejected))
+        if length <= config.max_length:
+            rows.append({"chosen_ids": chosen, "rejected_ids": rejected, "length": length})
+    dropped = len(pairs) - len(rows)
+    if dropped:
+        _log.warning("%d of %d pairs have more than %d tokens and are left out", dropped, len(pairs), config.max_length)
+    if len(rows) < 2:
+        raise DataError(
+            f"{len(rows)} of {len(pairs)} pairs fit into max_length={config.max_length} tokens; give more pairs, or raise it."
+        )
+    return rows, dropped
+
+
+def _last_checkpoint(directory: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the trainer's state is the last file of one."""
+    complete = [path for path in directory.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
+
+
+def _save(model: Any, directory: Path, base: str) -> None:
+    """The adapter and head in float16: half the size, and its rounding is far below what training resolves."""
+    import torch
+    from peft import get_peft_model_state_dict
+
+    state = {
+        name: tensor.detach().to("cpu", torch.float16).contiguous()
+        for name, tensor in get_peft_model_state_dict(model).items()
+    }
+    # The base model is named as it was asked for: the directory of a bundled model is another one on another machine.
+    model.peft_config["default"].base_model_name_or_path = base
+    model.save_pretrained(directory, state_dict=None, safe_serialization=True)
+    from safetensors.torch import save_file
+
+    save_file(state, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+    (directory / "README.md").unlink(missing_ok=True)  # a card with nothing in it
