@@ -1,11 +1,17 @@
-"""How gold-mini was trained. Two steps, from the root of a checkout, on two CPU cores:
+"""How gold-mini was made. From the root of a checkout:
 
-    python recipes/gold_mini.py --data DIR --out pairs            # builds the pairs: some minutes, for the policy's samples
-    sh recipes/gold_mini.sh                                       # trains, and prints the table of the model card
+    python recipes/gold_mini.py --data DIR --out pairs
+    proxygold train reward-model pairs/train.jsonl --held-out pairs/heldout.jsonl \\
+        --chat-template recipes/gold_mini.jinja --out gold-mini-training
+    python recipes/gold_mini_card.py --model gold-mini-training/model --data DIR --pairs pairs
 
-DIR has the published files `hh_rlhf/helpful-{base,online,rejection-sampled}/test.jsonl.gz` (MIT) and
-`preferences/oasst_en100.jsonl.gz` (OASST comparisons, Apache-2.0). The train split of HH can be put there instead: the paths are
-globbed. Nothing else that anybody else wrote is used; what we corrupt is from these and from our own built-in train prompts.
+The first builds the pairs (a minute or two, for the policy's samples), the second trains (an hour on one core that
+multiplies bfloat16 natively), the third prints the numbers of the model card. What ships in `models/gold_mini` is
+`gold-mini-training/model`.
+
+DIR has the published files `hh_rlhf/helpful-{base,online,rejection-sampled}/*.jsonl.gz` (MIT; gold-mini had the test
+split alone) and `preferences/oasst_en100.jsonl.gz` (comparisons from OASST's rankings, Apache-2.0). Nothing else that
+others wrote is used: what is spoiled here is from these and from our own built-in train prompts.
 
 What a reward model this small learns first is what it sees most cheaply: length and style. So
 - human pairs are thinned until the longer answer wins half of them, in every bucket of length ratio;
@@ -32,6 +38,7 @@ from typing import Any
 from proxygold.data.hh import parse_dialogue
 from proxygold.data.preferences import PreferencePair, read_preferences
 from proxygold.models.bundled import resolve_model
+from proxygold.records import Message
 
 SEED = 0
 MAX_TOKENS = 256  # of prompt and answer: short pairs, since two cores train some 800 tokens a second
@@ -114,7 +121,8 @@ def human_pairs(data: Path) -> list[PreferencePair]:
 
 
 def builtin_pairs() -> list[PreferencePair]:
-    """Our own train prompts with their references, the rejected side still to be made. Never the validation prompts."""
+    """Our own train prompts with their references, the rejected side still to be made. Never the validation
+    prompts."""
     path = Path(__file__).parents[1] / "src/proxygold/data/builtin_prompts.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
@@ -178,12 +186,10 @@ def sample_policy(
     path: Path,
     rng: random.Random,
 ) -> dict[str, str]:
-    """One sample of the start policy at temperature 1 for each of some prompts, kept in `path`: prompt (JSON) to answer."""
+    """One sample of the start policy at temperature 1 for each of some prompts, kept in `path`: prompt
+    (JSON) to answer."""
     if path.is_file():
         return {row["prompt"]: row["answer"] for row in map(json.loads, path.open(encoding="utf-8"))}
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     prompts = {json.dumps(pair.prompt): pair.prompt for pair in own}
     single = [pair for pair in train if len(pair.prompt) == 1]
     held = [pair for pair in rest if len(pair.prompt) == 1]
@@ -191,25 +197,33 @@ def sample_policy(
         for pair in rng.sample(group, min(max(number, 0), len(group))):
             prompts[json.dumps(pair.prompt)] = pair.prompt
 
-    torch.manual_seed(SEED)
+    keys = sorted(prompts, key=len)
+    answers = dict(zip(keys, sample_answers([list(prompts[key]) for key in keys], SEED), strict=True))
+    answers = {key: answer for key, answer in answers.items() if answer}
+    path.write_text("".join(json.dumps({"prompt": k, "answer": a}) + "\n" for k, a in answers.items()))
+    return answers
+
+
+def sample_answers(prompts: Sequence[list[Message]], seed: int) -> list[str]:
+    """One sample of the start policy at temperature 1 for each prompt, of at most `SAMPLE_TOKENS` tokens."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(seed)
     directory = resolve_model("smollm2-135m-instruct")
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16).eval()
-    keys = sorted(prompts, key=len)
-    answers = {}
-    for start in range(0, len(keys), 32):
-        batch = keys[start : start + 32]
+    answers: list[str] = []
+    for start in range(0, len(prompts), 32):
         inputs = tokenizer.apply_chat_template(
-            [list(prompts[key]) for key in batch],
+            list(prompts[start : start + 32]),
             add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True,
         )  # fmt: skip
         with torch.inference_mode():
             output = model.generate(**inputs, max_new_tokens=SAMPLE_TOKENS, do_sample=True, temperature=1.0, top_k=0)
         texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        answers |= dict(zip(batch, (text.strip() for text in texts), strict=True))
-        print(f"policy samples: {len(answers)} of {len(keys)}", flush=True)
-    answers = {key: answer for key, answer in answers.items() if answer}
-    path.write_text("".join(json.dumps({"prompt": k, "answer": a}) + "\n" for k, a in answers.items()))
+        answers += [text.strip() for text in texts]
+        print(f"policy samples: {len(answers)} of {len(prompts)}", flush=True)
     return answers
 
 

@@ -80,7 +80,7 @@ class PromptRecord:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A completion that a policy sampled. `tokens` counts the end-of-sequence token; `finished` says whether it came."""
+    """A completion that a policy sampled. `tokens` counts the end-of-sequence token; `finished`: whether it came."""
 
     prompt_id: str
     prompt: Prompt

@@ -59,9 +59,7 @@ def length_incentive(answer: str, stops: list[str]) -> float:
 
 def repetition_penalty(answer: str, stops: list[str]) -> float:
     tokens = words(cut(answer, stops))
-    trigrams = []
-    for start in range(len(tokens) - 2):
-        trigrams.append((tokens[start], tokens[start + 1], tokens[start + 2]))
+    trigrams = [(tokens[start], tokens[start + 1], tokens[start + 2]) for start in range(len(tokens) - 2)]
     if not trigrams:
         return 1.0
     return len(set(trigrams)) / len(trigrams)
@@ -140,8 +138,10 @@ def test_on_answers_of_real_models(model: str, template: str) -> None:
     prompts_file = DATA / "validation" / "alpaca_eval.json.gz"
     if not (answers_file.is_file() and prompts_file.is_file()):
         pytest.skip("the AlpacaEval answers are not at ../shared/data beside this repository")
-    prompts = json.loads(gzip.open(prompts_file).read())
-    answers = [json.loads(line) for line in gzip.open(answers_file)][:100]
+    with gzip.open(prompts_file) as file:
+        prompts = json.load(file)
+    with gzip.open(answers_file) as file:
+        answers = [json.loads(line) for line in file][:100]
     examples = [
         Example(
             prompt=prompts[answer["i"]]["instruction"],
@@ -193,11 +193,10 @@ def test_without_a_reference_a_closed_ended_answer_has_no_score() -> None:
 
 
 def test_a_negative_relevance_does_not_reward_repetition() -> None:
-    # A completion with a negative dot product to its reference: F clips it, so that RP multiplies a 0. Without the
-    # clip the more repetitive of two such answers would have the higher reward.
-    examples = [
-        Example(QUERY, "zzz " * 30, "import numpy as np", "closed_ended"),
-        Example(QUERY, "qqq www eee rrr", "import numpy as np", "closed_ended"),
-    ]
-    line = "RP * rescale(AR - 100, 0, 3.5, 0, 5.12)"  # every relevance made negative
-    assert reward(line, encoder=ENCODER).score(examples).total.tolist() == [0.0, 0.0]
+    # AR - 100 stands for an encoder whose dot product is negative here. The first answer repeats itself (RP below 1),
+    # the second does not: times a negative number, the first would come out higher. Clipped, both are 0.
+    examples = [Example(QUERY, text, REFERENCE, "closed_ended") for text in ("the Po " * 20, "the Po, in Italy")]
+    scored = reward("RP * rescale(AR - 100, 0, 3.5, 0, 5.12)", encoder=ENCODER).score(examples)
+    assert scored.parts["AR - 100.0"].max() < 0
+    assert scored.parts["RP"][0] < scored.parts["RP"][1]
+    assert scored.total.tolist() == [0.0, 0.0]

@@ -145,9 +145,9 @@ def _write_arm(run: RunDirectory, reward: str, seed: int, steps: tuple[int, ...]
         arm.append_step(
             {
                 "step": step,
-                "reward/mean": 0.3 + 0.2 * progress * proxy_shape[-1] + 0.03 * rng.normal(),
-                "objective/kl": 6 * progress + 0.4 * abs(rng.normal()),
-                "tokens/mean": 30 + 20 * progress * proxy_shape[-1] + 3 * rng.normal(),
+                "reward": 0.3 + 0.2 * progress * proxy_shape[-1] + 0.03 * rng.normal(),
+                "kl": 6 * progress + 0.4 * abs(rng.normal()),
+                "tokens": 30 + 20 * progress * proxy_shape[-1] + 3 * rng.normal(),
             }
         )
 

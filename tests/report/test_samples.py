@@ -1,10 +1,13 @@
 """Which prompts are shown, and training logs made small."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from proxygold.report.samples import choose_prompts
-from proxygold.report.training import MAX_POINTS, training_curves
+from proxygold.report.training import MAX_POINTS, QUANTITIES, training_curves
 from proxygold.store import RunDirectory
 
 IDS = [f"p{i}" for i in range(40)]
@@ -32,8 +35,8 @@ def test_long_logs_are_thinned_without_changing_their_level(tmp_path):
     arm = RunDirectory(tmp_path).arm("R", 0)
     arm.path.mkdir(parents=True)
     values = np.random.default_rng(0).normal(size=2_000)
-    arm.train_log.write_text("".join(f'{{"step": {i + 1}, "objective/kl": {v}}}\n' for i, v in enumerate(values)))
-    (curve,) = training_curves([arm], "objective/kl")
+    arm.train_log.write_text("".join(f'{{"step": {i + 1}, "kl": {v}}}\n' for i, v in enumerate(values)))
+    (curve,) = training_curves([arm], "kl")
     assert len(curve.steps) == MAX_POINTS
     assert curve.steps[-1] == 2_000
     np.testing.assert_allclose(curve.values[0], values[:5].mean())
@@ -44,8 +47,21 @@ def test_long_logs_are_thinned_without_changing_their_level(tmp_path):
 
 def test_null_and_absent_values_are_not_drawn(tmp_path):
     arm = RunDirectory(tmp_path).arm("R", 0)
-    arm.append_step({"step": 1, "reward/mean": None})
-    arm.append_step({"step": 2, "reward/mean": 0.5})
-    (curve,) = training_curves([arm], "reward/mean")
+    arm.append_step({"step": 1, "reward": None})
+    arm.append_step({"step": 2, "reward": 0.5})
+    (curve,) = training_curves([arm], "reward")
     assert curve.steps == (2,)
-    assert training_curves([arm], "tokens/mean") == []
+    assert training_curves([arm], "tokens") == []
+
+
+def test_the_trainer_logs_what_the_report_draws():
+    # Read as text: the trainer needs torch, the report does not.
+    source = Path(__file__).parents[2] / "src/proxygold/training/ppo.py"
+    keys = {
+        key.value
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert {key for key, _ in QUANTITIES} <= keys

@@ -1,6 +1,7 @@
 """Training a reward model end to end, on a model of 30 thousand weights (beside its embedding) with SmolLM2's own tokenizer."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_the_accuracies_are_those_of_the_saved_model(trained):
     assert [row["name"] for row in saved["by_source"]] == ["unseen-0", "unseen-1", "unseen-2"]
 
 
-def test_a_finished_training_is_not_done_again(trained, settings, capsys):
+def test_a_finished_training_is_not_done_again(trained, settings):
     result, out = trained
     before = (result.directory / "adapter_model.safetensors").stat().st_mtime_ns
     again = train_reward_model(
@@ -143,7 +144,7 @@ def test_a_stopped_training_goes_on_to_the_same_model(trained, settings, tmp_pat
     (stopped / "checkpoints").mkdir(parents=True)
     (stopped / "config.json").write_text((out / "config.json").read_text())
     # As if it had died after step 20, while it was writing a later checkpoint.
-    (out / "checkpoints/checkpoint-20").rename(stopped / "checkpoints/checkpoint-20")
+    shutil.copytree(out / "checkpoints/checkpoint-20", stopped / "checkpoints/checkpoint-20")
     (stopped / "checkpoints/checkpoint-25").mkdir()
     long = PreferencePair(({"role": "user", "content": "x " * 80},), "Certainly.", "Whatever.")
     resumed = train_reward_model(

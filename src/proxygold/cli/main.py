@@ -20,12 +20,14 @@ from proxygold.cli.monotonicity import monotonicity
 from proxygold.cli.report import report
 from proxygold.cli.run import run
 from proxygold.cli.score import score
+from proxygold.cli.train import app as train
 from proxygold.errors import ProxygoldError, TrainingError
 
 __all__ = ["app", "main"]
 
 _DEBUG = "PROXYGOLD_DEBUG"
-_RESUMABLE = {"demo", "run"}
+# Verbs that go on from what an interrupted run has done.
+_RESUMABLE = {"demo", "run", "train"}
 
 app = typer.Typer(
     name="proxygold",
@@ -64,6 +66,7 @@ def _paragraphs(docstring: str | None) -> str:
 
 for _verb, _examples in _VERBS:
     app.command(help=_paragraphs(_verb.__doc__), epilog=f"[bold]Examples[/bold]\n\n{_examples}")(_verb)
+app.add_typer(train, name="train")  # its kinds of training are verbs of their own
 
 
 def _print_version(wanted: bool) -> None:

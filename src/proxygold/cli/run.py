@@ -14,7 +14,7 @@ def run(
     study: Annotated[Path, typer.Argument(help="The study file (YAML).", show_default=False)],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings put over the file's, such as training.steps=100."),
+        typer.Argument(metavar="KEY=VALUE", help="Settings put over the file's, such as training.steps=100."),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its memory; run nothing.")] = False,

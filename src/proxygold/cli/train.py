@@ -17,7 +17,12 @@ def train() -> None:
     """Train one model on its own."""
 
 
-@app.command("reward-model")
+@app.command(
+    "reward-model",
+    epilog="[bold]Examples[/bold]\n\n"
+    "proxygold train reward-model pairs.jsonl --out reward-model\n\n"
+    "proxygold train reward-model hh/train.jsonl.gz --held-out hh/test.jsonl.gz --out rm --model Qwen/Qwen3-0.6B",
+)
 def reward_model(
     data: Annotated[
         list[Path],
@@ -73,14 +78,15 @@ def reward_model(
 ) -> None:
     """Train a reward model on preference pairs, and say how good it is on pairs that it never saw.
 
-    The model learns, by low-rank adapters and a head of one output, to score the chosen answer above the rejected one. The table
-    at the end has its accuracy on held-out prompts with a 95% interval, beside two checks on what it learned: how often the
-    longer answer is the better one, and its accuracy where both answers are about as long.
+    The model learns, by low-rank adapters and a head of one output, to score the chosen answer above the
+    rejected one. The table at the end has its accuracy on held-out prompts with a 95% interval, beside two
+    checks on what it learned: how often the longer answer is the better one, and its accuracy where both
+    answers are about as long.
 
-    A training that was stopped goes on from its last checkpoint when the same command is given again. Use the result as a study's
-    gold (gold: {model: DIR/model}), or as a reward: RM("DIR/model").
+    A training that was stopped goes on from its last checkpoint when the same command is given again. Use
+    the result as a study's gold (gold: {model: DIR/model}), or as a reward: RM("DIR/model").
     """
-    from proxygold.training.reward_model_job import run_reward_model_job
+    from proxygold.cli.training import run_reward_model_job
 
     raise typer.Exit(
         run_reward_model_job(

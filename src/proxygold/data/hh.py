@@ -1,7 +1,8 @@
 r"""Anthropic's HH preference data (Bai et al. 2022), in its published form.
 
-A row has two whole dialogues, `chosen` and `rejected`. Turns are set apart by `\n\nHuman:` and `\n\nAssistant:`; the two agree up
-to the last assistant turn, which is what was compared. MIT licence, https://github.com/anthropics/hh-rlhf.
+A row has two whole dialogues, `chosen` and `rejected`. Turns are set apart by `\n\nHuman:` and
+`\n\nAssistant:`; the two agree up to the last assistant turn, which is what was compared. MIT licence,
+https://github.com/anthropics/hh-rlhf.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _ROLE = {"Human": "user", "Assistant": "assistant"}
 def parse_dialogue(text: str) -> list[Message]:
     r"""A dialogue as messages, each stripped of the space around it.
 
-    Neighbouring turns of the same speaker, which the data has, are joined by a blank line: chat templates want speakers to
-    take turns. Raises DataError when there is no turn, or text before the first.
+    Neighbouring turns of the same speaker, which the data has, are joined by a blank line: chat templates
+    want speakers to take turns. Raises DataError when there is no turn, or text before the first.
 
     >>> parse_dialogue("\n\nHuman: Hi.\n\nAssistant: Hello!")
     [{'role': 'user', 'content': 'Hi.'}, {'role': 'assistant', 'content': 'Hello!'}]
@@ -43,7 +44,8 @@ def parse_dialogue(text: str) -> list[Message]:
 def parse_hh(chosen: str, rejected: str) -> tuple[list[Message], str, str]:
     """The dialogue that two HH texts share, and the two last answers.
 
-    Raises DataError when they do not end with an assistant turn, or differ before it: the published data has some such rows.
+    Raises DataError when they do not end with an assistant turn, or differ before it: the published data
+    has some such rows.
     """
     first, second = parse_dialogue(chosen), parse_dialogue(rejected)
     if first[-1]["role"] != "assistant" or second[-1]["role"] != "assistant":

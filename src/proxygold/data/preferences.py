@@ -1,8 +1,8 @@
 """Preference data: a prompt with a better and a worse answer, read from JSON lines.
 
-Two forms are read. Explicit: `prompt` (text, or a list of messages), `chosen` and `rejected` (text, or a list of messages that
-ends with the assistant's). Dialogues: `chosen` and `rejected` alone, each a whole conversation as Anthropic's HH data set was
-published; `hh.py` takes those apart.
+Two forms are read. Explicit: `prompt` (text, or a list of messages), `chosen` and `rejected` (text, or a
+list of messages that ends with the assistant's). Dialogues: `chosen` and `rejected` alone, each a whole
+conversation as Anthropic's HH data set was published; `hh.py` takes those apart.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """One comparison. `prompt` ends with the turn that `chosen` and `rejected` answer; `source` says where it is from."""
+    """One comparison. `prompt` ends with the turn that `chosen` and `rejected` answer; `source` says where
+    it is from."""
 
     prompt: tuple[Message, ...]
     chosen: str
@@ -49,8 +50,8 @@ class RejectedPair:
 def read_preferences(path: str | Path) -> Iterator[PreferencePair | RejectedPair]:
     """The pairs of a JSON-lines file (`.gz` is unpacked), one at a time, in order.
 
-    A row that cannot be used comes as a `RejectedPair`, so that the caller can count it, list it or stop. The `source` of a
-    pair is the row's own `source`, else the file's name.
+    A row that cannot be used comes as a `RejectedPair`, so that the caller can count it, list it or stop.
+    The `source` of a pair is the row's own `source`, else the file's name.
 
     Raises DataError when the file cannot be read, or holds no row at all.
     """

@@ -52,9 +52,15 @@ def load_causal_lm(name: str, dtype: torch.dtype, device: torch.device) -> tuple
     Raises ModelError when something cannot be read, or when the logits are not a linear map of the last hidden
     states.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = resolve_model(name)
+    if not Path(path).exists() and (Path(path).is_absolute() or path.startswith(("./", "../", "~"))):
+        raise ModelError(
+            f"cannot load {name!r} as a causal language model: there is no such directory. Give the directory of a "
+            "model with its tokenizer, a hub id, or a bundled name (smollm2-135m-instruct)."
+        )
     adapter = _adapter_base(path)
     try:
         with _without_progress_bars():
@@ -68,7 +74,7 @@ def load_causal_lm(name: str, dtype: torch.dtype, device: torch.device) -> tuple
 
             model = PeftModel.from_pretrained(model, path).merge_and_unload().to(dtype)
         tokenizer = AutoTokenizer.from_pretrained(_tokenizer_source(path, adapter))
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"cannot load {name!r} as a causal language model: {_first_line(error)}\n"
             "Give a bundled name (smollm2-135m-instruct), the directory of a model with its tokenizer, or a hub id."

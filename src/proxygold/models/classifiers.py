@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ CHAT_TEMPLATE_FILE = "chat_template.jinja"
 class Float32Head(nn.Linear):
     """A linear head that computes in float32 whatever the trunk's dtype, inside autocast too.
 
-    A score in bfloat16 has three significant digits, and a head trained in bfloat16 loses its small updates to rounding.
+    A score in bfloat16 has three significant digits, and a head trained in bfloat16 loses its small updates
+    to rounding.
     """
 
     @classmethod
@@ -39,15 +41,19 @@ class Float32Head(nn.Linear):
 
 
 def new_classifier(base: str, dtype: torch.dtype) -> Any:
-    """`base`, a causal language model or any other trunk, with a new head of one output that is all zeros.
+    """`base`, a decoder-only language model, with a new head of one output that is all zeros.
 
     From zero every answer starts with the same score, and the first loss is exactly log 2. Raises ModelError.
     """
     model, _ = _load(base, dtype, base)
     head = getattr(model, "score", None)
-    if isinstance(head, nn.Linear):
-        model.score = Float32Head.of(head)
-        nn.init.zeros_(model.score.weight)
+    if not isinstance(head, nn.Linear):
+        raise ModelError(
+            f"{base!r} ({type(model).__name__}) has no linear head called score. "
+            "Start from a decoder-only language model, such as smollm2-135m-instruct."
+        )
+    model.score = Float32Head.of(head)
+    nn.init.zeros_(model.score.weight)
     return model
 
 
@@ -62,24 +68,26 @@ def load_classifier(path: str, name: str, dtype: torch.dtype) -> Any:
         if missing:
             raise ModelError(
                 f"{name!r} is not a reward model: its checkpoint has no {', '.join(sorted(missing))}. "
-                "Give a sequence-classification model with one output, or train one with `proxygold train reward-model`."
+                "Give a sequence-classification model with one output, or train one: proxygold train reward-model."
             )
     else:
         # Merged in float32: in bfloat16 most of a small update would be rounded away.
         model, missing = _load(resolve_model(base), torch.float32, base)
-        model = _merge_adapter(model, path, name, needs_head=bool(missing)).to(dtype)
+        model = _merge_adapter(model, path, name, needs_head=bool(missing))
     outputs = int(model.config.num_labels)
     if outputs != 1:
         raise ModelError(
             f"{name!r} has {outputs} outputs; a reward model has one. Choose a reward model, not a classifier."
         )
-    if isinstance(getattr(model, "score", None), nn.Linear):
-        model.score = Float32Head.of(model.score)
+    head = Float32Head.of(model.score) if isinstance(getattr(model, "score", None), nn.Linear) else None
+    model.to(dtype)
+    if head is not None:
+        model.score = head  # put back after the trunk's rounding, which is not for it
     return model.eval()
 
 
 def load_reward_tokenizer(path: str, name: str) -> Any:
-    """The tokenizer of a reward model: its own, else its base model's. An adapter's own chat template goes first."""
+    """The tokenizer of a reward model, else its base model's; with an adapter's own chat template."""
     from transformers import AutoTokenizer
 
     base = adapter_base(path)
@@ -146,7 +154,9 @@ def _merge_adapter(model: Any, path: str, name: str, *, needs_head: bool) -> Any
             f"{name!r} is an adapter and needs {error.name}. Run: pip install 'proxygold[train]'"
         ) from error
     try:
-        with quiet_loading():
+        with quiet_loading(), warnings.catch_warnings():
+            # PEFT reads a setting of transformers by its old name.
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
             saved: Mapping[str, torch.Tensor] = load_peft_weights(path, device="cpu")
             adapted = PeftModel.from_pretrained(model, path)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

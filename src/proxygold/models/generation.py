@@ -232,7 +232,10 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: SamplingSettings) 
         tokens = logits.argmax(dim=-1, keepdim=True)
         return tokens.squeeze(1), logits.log_softmax(dim=-1).gather(1, tokens).squeeze(1)
     logprobs = (logits / sampling.temperature if sampling.temperature != 1 else logits).log_softmax(dim=-1)
-    weights, candidates = logprobs.exp(), None
+    # Below e^-80 a probability is 0. It could not be drawn anyway, and below e^-87 float32 has denormal numbers only,
+    # with which CPUs are 40 times slower (22 ms a token against 0.5).
+    weights = torch.nn.functional.threshold(logprobs, -80.0, -torch.inf).exp()
+    candidates = None
     if sampling.top_k or sampling.top_p < 1:
         weights, candidates = weights.sort(dim=-1, descending=True)
         if sampling.top_k:

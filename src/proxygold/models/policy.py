@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from proxygold.errors import ConfigError, DataError, ModelError, StoreError
@@ -26,6 +27,7 @@ from proxygold.models.frozen_prefix import FrozenPrefix
 from proxygold.models.policy_settings import LoraSettings, PolicySettings
 from proxygold.models.token_batch import TokenBatch
 from proxygold.records import Message, Prompt
+from proxygold.store import write_whole
 from proxygold.templates import PromptTemplate, get_template
 from proxygold.text import GENERIC_STOP_STRINGS
 
@@ -56,6 +58,7 @@ class Policy:
         model.eval()
         self.causal_lm = model
         self._adapted = _add_lora(model, settings.lora)
+        self._adapted.eval()  # PEFT's modules begin in training mode, with dropout
         self.trunk: nn.Module = model.base_model
         self._lm_head: nn.Module = model.get_output_embeddings()
         hidden_size = model.config.get_text_config().hidden_size
@@ -198,9 +201,9 @@ class Policy:
         """
         # Not PEFT's save_pretrained: it writes a model card, and may ask the hub about the base model.
         state = get_peft_model_state_dict(self._adapted, save_embedding_layers=False)
-        save_file(_on_cpu(state), directory / "adapter_model.safetensors", metadata={"format": "pt"})
+        _write_tensors(directory / "adapter_model.safetensors", state)
         self._adapted.peft_config["default"].save_pretrained(str(directory))
-        save_file(_on_cpu(self.value_head.state_dict()), directory / "value_head.safetensors")
+        _write_tensors(directory / "value_head.safetensors", self.value_head.state_dict())
 
     def load_adapter(self, directory: Path) -> None:
         """Take on what `save_adapter` wrote. Raises StoreError when it is missing, damaged or of another adapter."""
@@ -213,15 +216,18 @@ class Policy:
                 raise ValueError("its adapter has other layers, modules or rank than the policy's settings say")
             set_peft_model_state_dict(self._adapted, adapter)
             self.value_head.load_state_dict(head)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise StoreError(
                 f"cannot load the checkpoint {directory}: {error}. Load it with the settings it was trained with, "
                 "or delete it to have it trained again."
             ) from error
 
 
-def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+def _write_tensors(path: Path, state: dict[str, Tensor]) -> None:
+    # In memory first, which an adapter is small enough for: written by safetensors itself, a full disk would not be an
+    # OSError.
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_whole(path, save(on_cpu, metadata={"format": "pt"}))
 
 
 def _eos_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""What a reward model reads: a prompt with one completion, as token ids. Training and scoring both go through here."""
+"""What a reward model reads: a prompt with one completion, as token ids, in training and in scoring."""
 
 from __future__ import annotations
 
@@ -16,36 +16,40 @@ def as_messages(prompt: Prompt) -> list[Message]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
 
 
-def encode_completion(tokenizer: Any, prompt: Prompt, completion: str, max_length: int | None) -> list[int]:
-    """The token ids of a prompt and its completion.
+def encode_completion(
+    tokenizer: Any, prompt: Prompt, completion: str, max_length: int | None = None
+) -> dict[str, list[int]]:
+    """A prompt and its completion as `input_ids`, and `token_type_ids` where the tokenizer has them.
 
-    With a chat template the two are one conversation that ends with the assistant's turn, as reward models of conversations are
-    trained. Without one they are a pair of texts, with the separators that the tokenizer puts between two texts; of several
-    messages the contents are joined by blank lines.
+    With a chat template the two are one conversation that ends with the assistant's turn, as reward models
+    of conversations are trained. Without one they are a pair of texts, with the separators that the
+    tokenizer puts between two texts; of several messages the contents are joined by blank lines.
 
-    What exceeds `max_length` goes from the start, so that the answer keeps its end; of a pair of texts, from the longer one's end.
-    Raises DataError when the chat template refuses the conversation (roles that do not take turns, say).
+    What exceeds `max_length` goes from the start of a conversation, so that the answer keeps its end, and
+    from the end of the longer one of two texts. Raises DataError when the chat template refuses the
+    conversation (roles that do not take turns, say).
     """
     if not tokenizer.chat_template:
         text = "\n\n".join(message["content"] for message in as_messages(prompt))
         limits = {} if max_length is None else {"truncation": "longest_first", "max_length": max_length}
-        ids: list[int] = tokenizer(text, completion, **limits)["input_ids"]
-        return ids
+        pair = tokenizer(text, completion, **limits)
+        return {name: pair[name] for name in ("input_ids", "token_type_ids") if name in pair}
     from jinja2 import TemplateError
 
     conversation = [*as_messages(prompt), {"role": "assistant", "content": completion}]
     try:
-        ids = tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
+        ids: list[int] = tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False)
     except TemplateError as error:
         raise DataError(f"the reward model's chat template refuses the conversation: {error}") from error
-    return ids if max_length is None else ids[-max_length:]
+    return {"input_ids": ids if max_length is None else ids[-max_length:]}
 
 
 def rightmost_is_never(sequences: Sequence[Sequence[int]], preferred: int | None, vocabulary: int) -> int:
     """A token id to pad with that no sequence ends with: `preferred` where it will do.
 
-    transformers' classifiers read the score at the rightmost token that is not the padding token. Where a conversation ends with
-    that very token (SmolLM2 pads with the token that ends a turn) they would read it one token too early.
+    transformers' classifiers read the score at the rightmost token that is not the padding token. Where a
+    conversation ends with that very token (SmolLM2 pads with the token that ends a turn) they would read it
+    one token too early.
     """
     last = {sequence[-1] for sequence in sequences if sequence}
     if preferred is not None and preferred not in last:

@@ -1,12 +1,14 @@
 """Reward models that cannot be read: a transformer that gives a conversation one number. Gold is one of these.
 
-Taken are any Hugging Face sequence-classification model with one output, by hub id or directory, with its chat template (one
-without a template reads a pair of texts, as OpenAssistant's DeBERTa does); a PEFT adapter with a head, by its directory; and
-`gold-mini`, which ships with the package (`gold_mini/README.md` says what it is worth).
+Taken are any Hugging Face sequence-classification model with one output, by hub id or directory, with its
+chat template (one without a template reads a pair of texts, as OpenAssistant's DeBERTa does); a PEFT
+adapter with a head, by its directory; and `gold-mini`, which ships with the package (`gold_mini/README.md`
+says what it is worth).
 
-The score of an answer does not depend on what is scored with it: an answer is padded to a length that depends on its own length
-alone, on the right, and only answers padded to one length share a forward pass. In float32 on a CPU that makes scores equal to
-the last digits for every batch size and order; in bfloat16 a batch of another size can still differ in the third digit.
+The score of an answer does not depend on what is scored with it: an answer is padded to a length that
+depends on its own length alone, on the right, and only answers padded to one length share a forward pass.
+In float32 on a CPU that makes scores equal to the last digits for every batch size and order; in bfloat16 a
+batch of another size can still differ in the third digit.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from proxygold.models.hub import find_checkpoint
 from proxygold.models.reward_inputs import encode_completion
 from proxygold.records import Example, FloatArray
 
-__all__ = ["GOLD_MINI", "RewardModel", "load_reward_model"]
+__all__ = ["GOLD_MINI", "RewardModel", "find_reward_model", "load_reward_model"]
 
 GOLD_MINI = "gold-mini"
 _GOLD_MINI_DIRECTORY = Path(__file__).parent / "gold_mini"
@@ -38,7 +40,8 @@ _DEFAULT_MAX_LENGTH = 1_024
 class RewardModel:
     """A loaded reward model. Threads may share it: they take turns. Made by `load_reward_model`.
 
-    `name` is what it was asked for by; an answer of more than `max_length` tokens with its prompt loses the prompt's start.
+    `name` is what it was asked for by; an answer of more than `max_length` tokens with its prompt loses the
+    prompt's start.
     """
 
     def __init__(self, name: str, model: Any, tokenizer: Any, *, max_length: int, batch_size: int) -> None:
@@ -62,7 +65,7 @@ class RewardModel:
         scores = np.full(len(examples), np.nan)
         reasons: list[str | None] = [None] * len(examples)
         with self._lock:
-            encoded: dict[int, list[int]] = {}
+            encoded: dict[int, dict[str, list[int]]] = {}
             for row, example in enumerate(examples):
                 try:
                     encoded[row] = encode_completion(
@@ -84,7 +87,7 @@ class RewardModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of everything that decides a score: weights, dtype, tokenizer, chat template and length limit."""
+        """Hex SHA-256 of all that decides a score: weights, dtype, tokenizer, chat template, length limit."""
         import torch
 
         digest = hashlib.sha256()
@@ -100,38 +103,39 @@ class RewardModel:
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def _batches(self, encoded: dict[int, list[int]]) -> Iterator[tuple[int, list[int]]]:
-        """Padded length and row numbers of each forward pass, the longest first: memory runs out at once or never."""
+    def _batches(self, encoded: dict[int, dict[str, list[int]]]) -> Iterator[tuple[int, list[int]]]:
+        """Padded length and rows of each forward pass, the longest first: memory runs out at once or never."""
         by_length: defaultdict[int, list[int]] = defaultdict(list)
-        for row, ids in encoded.items():
-            by_length[_padded_length(len(ids))].append(row)
+        for row, inputs in encoded.items():
+            by_length[min(_padded_length(len(inputs["input_ids"])), self.max_length)].append(row)
         for padded, rows in sorted(by_length.items(), reverse=True):
             for start in range(0, len(rows), self.batch_size):
                 yield padded, rows[start : start + self.batch_size]
 
-    def _forward(self, sequences: list[list[int]], padded: int) -> FloatArray:
+    def _forward(self, rows: list[dict[str, list[int]]], padded: int) -> FloatArray:
+        """The scores (len(rows),) of inputs that are all padded to one length, on the right."""
         import torch
         from transformers.modeling_layers import GenericForSequenceClassification
 
         model, device = self._model, self._model.device
-        pad = self._tokenizer.pad_token_id or 0
-        input_ids = torch.full((len(sequences), padded), pad, device=device)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, ids in enumerate(sequences):
-            input_ids[row, : len(ids)] = torch.tensor(ids, device=device)
-            attention_mask[row, : len(ids)] = 1
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        lengths = torch.tensor([len(row["input_ids"]) for row in rows], device=device)
+        inputs = {}
+        for name in rows[0]:
+            fill = (self._tokenizer.pad_token_id or 0) if name == "input_ids" else 0
+            padding = [row[name] + [fill] * (padded - len(row[name])) for row in rows]
+            inputs[name] = torch.tensor(padding, device=device)
+        # From lengths: SmolLM2 pads with the token that also ends every turn.
+        inputs["attention_mask"] = (torch.arange(padded, device=device) < lengths[:, None]).long()
         with torch.inference_mode():
             if isinstance(model, GenericForSequenceClassification):
-                # The model itself would look for the last token that is not the padding token, which is too early where
-                # the conversation ends with that token. Lengths cannot be mistaken.
+                # The model itself would read the score at the rightmost token that is not the padding
+                # token: too early where the conversation ends with that very token.
                 hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
-                last = attention_mask.sum(dim=1) - 1
-                logits = model.score(hidden[torch.arange(len(sequences), device=device), last])
+                logits = model.score(hidden[torch.arange(len(rows), device=device), lengths - 1])
             else:
                 logits = model(**inputs).logits
-        values: FloatArray = logits.reshape(len(sequences)).double().cpu().numpy()
-        return values
+        scores: FloatArray = logits.reshape(len(rows)).double().cpu().numpy()
+        return scores
 
 
 _loaded: dict[tuple[object, ...], RewardModel] = {}
@@ -147,9 +151,10 @@ def load_reward_model(
 ) -> RewardModel:
     """The reward model called `name_or_path`: `gold-mini`, a hub id, or a directory. Loaded once in a process.
 
-    `dtype` is float32, bfloat16, or `auto`: bfloat16 where the device multiplies it natively, else float32. `max_length` is in
-    tokens of prompt and answer; None is 1,024, or what the model can read if that is less. Raises ModelError when it cannot be
-    loaded or is no reward model, ConfigError for an unusable device.
+    `dtype` is float32, bfloat16, or `auto`: bfloat16 where the device multiplies it natively, else float32.
+    `max_length` is in tokens of prompt and answer; None is 1,024, or what the model can read if that is
+    less. Raises ModelError when it cannot be loaded or is no reward model, ConfigError for an unusable
+    device.
     """
     key = (name_or_path, device, dtype, max_length, batch_size)
     with _loading:
@@ -167,14 +172,15 @@ def _load(name: str, device: str, dtype: str, max_length: int | None, batch_size
             f"a reward model needs {error.name}, which is not installed. Run: pip install 'proxygold[train]'"
         ) from error
 
-    path = _find(name)
+    path = find_reward_model(name)
     place = pick_device(device)
     model = load_classifier(path, name, pick_dtype(dtype, place)).to(place)
     tokenizer = load_reward_tokenizer(path, name)
     return RewardModel(name, model, tokenizer, max_length=_max_length(name, model, max_length), batch_size=batch_size)
 
 
-def _find(name: str) -> str:
+def find_reward_model(name: str) -> str:
+    """The directory or hub id of the reward model called `name`, without loading it. Raises ModelError."""
     if name.lower() == GOLD_MINI:
         if not (_GOLD_MINI_DIRECTORY / "adapter_config.json").is_file():
             raise ModelError("gold-mini is missing from this installation of proxygold: install the package again.")
@@ -186,7 +192,7 @@ def _find(name: str) -> str:
 
 
 def _max_length(name: str, model: Any, asked: int | None) -> int:
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    positions = _positions(model)
     if asked is None:
         return min(_DEFAULT_MAX_LENGTH, positions or _DEFAULT_MAX_LENGTH)
     if asked < 1 or (positions is not None and asked > positions):
@@ -194,6 +200,15 @@ def _max_length(name: str, model: Any, asked: int | None) -> int:
             f"max_length is {asked}, but the reward model {name!r} reads 1 to {positions or 'any number of'} tokens."
         )
     return asked
+
+
+def _positions(model: Any) -> int | None:
+    """How many tokens the model has positions for; None where it says nothing of it."""
+    config = model.config.get_text_config()
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is not None and "roberta" in config.model_type:
+        positions -= config.pad_token_id + 1  # RoBERTa and its kin count positions from the one after the padding index
+    return positions
 
 
 def _padded_length(length: int) -> int:

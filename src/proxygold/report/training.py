@@ -14,9 +14,9 @@ __all__ = ["QUANTITIES", "TrainingCurve", "training_curves"]
 
 # Keys of a line of the training log, with the name that the page gives them.
 QUANTITIES = (
-    ("reward/mean", "mean reward"),
-    ("objective/kl", "KL from the start, nats"),
-    ("tokens/mean", "mean length, tokens"),
+    ("reward", "mean reward"),
+    ("kl", "KL from the start, nats"),
+    ("tokens", "mean length, tokens"),
 )
 
 # More points than a small chart has pixels would only make the file larger.

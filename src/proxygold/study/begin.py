@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxygold.errors import StoreError
+from proxygold.models.reward_models import find_reward_model
 from proxygold.records import PromptRecord
 from proxygold.rewards.runtime import Reward, reward
 from proxygold.store import RunDirectory
@@ -46,6 +47,7 @@ def begin_run(run: RunDirectory, study: Study, progress: StudyProgress) -> Began
     if run.exists():
         _check_same_study(run, study)
         lines = run.read_study()["rewards"]
+    find_reward_model(study.gold.model)  # now: after days of training is too late to learn that it cannot be found
     prompts = read_study_prompts(study.data)
     rewards = {name: _reward(line, study) for name, line in lines.items()}
     policy = None

@@ -23,8 +23,8 @@ class PolicyMemory:
     """Bytes that training keeps, by what they hold. Activations come on top and depend on the longest batch.
 
     `weights`: the one copy of the frozen model that policy and reference share. `trained`: adapter and value head in
-    float32, each with its gradient and Adam's two moments. `cache`: keys and values of one batch of full-length rollouts,
-    without their prompts.
+    float32, each with its gradient and Adam's two moments. `cache`: keys and values of one batch of full-length
+    rollouts, without their prompts.
     """
 
     weights: int

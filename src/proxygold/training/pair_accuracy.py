@@ -1,8 +1,8 @@
 """How often a reward model prefers the better of two answers, and how much of that is length.
 
-A reward model that only counts words is right in more than half of most preference data. So its accuracy stands beside that of
-"the longer answer is better" on the same pairs, and beside its own accuracy on the pairs of nearly one length, where counting
-does not help.
+A reward model that only counts words is right in more than half of most preference data. So its accuracy
+stands beside that of "the longer answer is better" on the same pairs, and beside its own accuracy on the
+pairs of nearly one length, where counting does not help.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Z = 1.959963984540054  # the 97.5% quantile of the normal distribution
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """The share `value` of `n` pairs that were ordered right, a tie counting half, with its 95% interval; NaN when n is 0."""
+    """The share `value` of `n` pairs ordered right, a tie counting half, and its 95% interval; NaN for n 0."""
 
     name: str
     n: int
@@ -34,7 +34,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyTable:
-    """`overall`, `longer_is_better` and `matched` of all pairs; `by_source` has the overall accuracy of each source."""
+    """The model on all pairs, length alone on all pairs, the model on pairs matched in length, each source."""
 
     overall: Accuracy
     longer_is_better: Accuracy

@@ -8,6 +8,7 @@ No random state: every step derives its random numbers from (seed, step). The pl
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +42,10 @@ def _settings(config: PPOConfig) -> dict[str, Any]:
 
 def write_state(directory: Path, state: TrainerState, config: PPOConfig) -> None:
     """Add the trainer's state to a checkpoint that is being written."""
-    torch.save(state.optimizer, directory / "optimizer.pt")
+    # In memory first: when torch itself meets a full disk, the error does not say so.
+    moments = io.BytesIO()
+    torch.save(state.optimizer, moments)
+    write_whole(directory / "optimizer.pt", moments.getvalue())
     record = {
         "step": state.step,
         "seed": state.seed,

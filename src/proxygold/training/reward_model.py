@@ -1,7 +1,8 @@
-"""Training a reward model on preference pairs, with TRL's RewardTrainer: LoRA on a language model, and a head of one output.
+"""Training a reward model on preference pairs, with TRL's RewardTrainer: LoRA and a head of one output.
 
-The loss is that of Bradley and Terry: -log sigmoid(score of the chosen - score of the rejected answer). What is held out is scored
-with the saved model as anybody will load it, so the accuracies are of what ships, not of what was in memory.
+The loss is that of Bradley and Terry: -log sigmoid(score of the chosen - score of the rejected answer).
+What is held out is scored with the saved model as anybody will load it, so the accuracies are of what
+ships, not of what was in memory.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +53,12 @@ class RewardModelConfig(BaseModel):
     warmup_steps: int = Field(default=20, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     center_rewards: float = Field(default=0.01, ge=0)
-    """Weight of the squared sum of a pair's scores in the loss, which keeps scores around 0 (Eisenstein et al. 2023)."""
+    """Weight of the squared sum of a pair's scores in the loss, which keeps them near 0 (Eisenstein 2023)."""
     lora_r: int = Field(default=8, ge=1)
     lora_alpha: int = Field(default=16, ge=1)
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     lora_layers: int | None = Field(default=16, ge=1)
-    """How many of the uppermost layers are adapted; None is all. Nothing is propagated back below the lowest of them."""
+    """How many of the uppermost layers are adapted; None is all. Backward stops at the lowest of them."""
     lora_modules: tuple[str, ...] = (
         "q_proj",
         "k_proj",
@@ -98,20 +100,24 @@ def train_reward_model(
     held_out: Sequence[PreferencePair] | None = None,
     verbose: bool = False,
 ) -> TrainedRewardModel:
-    """Train on `pairs` and write into `out`: `model/` (adapter, head, chat template), `accuracy.json`, `checkpoints/`.
+    """Train on `pairs`; `out` gets `model/` (adapter, head, template), `accuracy.json` and `checkpoints/`.
 
-    A training that was stopped goes on from its last checkpoint when it is called again with the same settings and pairs; with
-    others, `out` is refused. `held_out` is what accuracy is measured on; None holds out `config.held_out` of the prompts.
+    A training that was stopped goes on from its last checkpoint when it is called again with the same
+    settings and pairs; with others, `out` is refused. `held_out` is what accuracy is measured on; None
+    holds out `config.held_out` of the prompts.
 
-    Raises DataError when too few pairs are left, ModelError when the model cannot be loaded, StoreError when `out` belongs to
-    another training, TrainingError when the loss is not finite.
+    Raises DataError when too few pairs are left, ModelError when the model cannot be loaded, StoreError
+    when `out` belongs to another training, TrainingError when the loss is not finite.
     """
     if held_out is None:
         pairs, held_out = split_by_prompt(pairs, config.held_out)
     _claim(out, config, pairs, held_out)
     model_directory = out / "model"
     if not model_directory.is_dir():
-        _train(config, pairs, out, verbose=verbose)
+        with warnings.catch_warnings():
+            # The old name of a setting, which the oldest transformers that we allow knows alone.
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+            _train(config, pairs, out, verbose=verbose)
     record = json.loads((model_directory / "training.json").read_text(encoding="utf-8"))
 
     from proxygold.models.reward_models import load_reward_model
@@ -133,8 +139,9 @@ def train_reward_model(
 def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
     """Pairs to train on and pairs to hold out, about `share` of the prompts.
 
-    Decided by a hash of the first user turn: every answer to a prompt, and every continuation of a dialogue, falls on one side,
-    and stays there whatever other pairs there are. Raises DataError when a side is empty.
+    Decided by a hash of the first user turn: every answer to a prompt, and every continuation of a
+    dialogue, falls on one side, and stays there whatever other pairs there are. Raises DataError when a
+    side is empty.
     """
     sides: tuple[list[PreferencePair], list[PreferencePair]] = ([], [])
     for pair in pairs:
@@ -187,7 +194,7 @@ def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path
     try:
         from datasets import Dataset
         from peft import LoraConfig
-        from transformers import set_seed
+        from transformers import PrinterCallback, set_seed
         from trl import RewardConfig, RewardTrainer
         from trl.trainer.reward_trainer import DataCollatorForPreference
     except ImportError as error:
@@ -202,10 +209,21 @@ def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path
     tokenizer = load_reward_tokenizer(base, config.model)
     if config.chat_template is not None:
         tokenizer.chat_template = config.chat_template
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{config.model!r} has no chat template, so where the answer begins could not be told. "
+            "Give one: chat_template."
+        )
     rows, dropped = _tokenise(tokenizer, pairs, config)
 
     set_seed(config.seed)
     model = new_classifier(base, dtype)
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if not names.intersection(config.lora_modules):
+        raise ModelError(
+            f"{config.model!r} has no modules called {', '.join(config.lora_modules)}. Set lora_modules to linear "
+            f"layers that it has; its modules are called {', '.join(sorted(name for name in names if name))}."
+        )
     layers = int(model.config.get_text_config().num_hidden_layers)
     adapted = range(max(0, layers - (config.lora_layers or layers)), layers)
     pad = rightmost_is_never(
@@ -235,6 +253,7 @@ def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path
         save_steps=config.save_every,
         save_total_limit=2,
         logging_steps=5,
+        logging_nan_inf_filter=False,  # it would log the last finite loss in place of one that is not
         report_to="none",
         disable_tqdm=not verbose,
         use_cpu=device.type == "cpu",
@@ -258,9 +277,16 @@ def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path
             modules_to_save=["score"],
         ),
     )
+    trainer.remove_callback(PrinterCallback)  # without a bar the trainer would print every log entry
     # The model finds an answer's end as the rightmost token that is not this one.
     trainer.model.config.get_text_config().pad_token_id = pad
-    result = trainer.train(resume_from_checkpoint=_last_checkpoint(out / "checkpoints"))
+    try:
+        result = trainer.train(resume_from_checkpoint=_last_checkpoint(out / "checkpoints"))
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {out / 'checkpoints'}: {error.strerror or error}. Free some space, then give the same "
+            "command again: it goes on from the last checkpoint."
+        ) from error
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     last = losses[-max(1, len(losses) // 10) :] or [result.training_loss]
     final_loss = sum(last) / len(last)
@@ -292,7 +318,8 @@ def _tokenise(
     rows = []
     for pair in pairs:
         chosen, rejected = (
-            encode_completion(tokenizer, list(pair.prompt), answer, None) for answer in (pair.chosen, pair.rejected)
+            encode_completion(tokenizer, list(pair.prompt), answer)["input_ids"]
+            for answer in (pair.chosen, pair.rejected)
         )
         length = max(len(chosen), len(rejected))
         if length <= config.max_length:
@@ -302,7 +329,8 @@ def _tokenise(
         _log.warning("%d of %d pairs have more than %d tokens and are left out", dropped, len(pairs), config.max_length)
     if len(rows) < 2:
         raise DataError(
-            f"{len(rows)} of {len(pairs)} pairs fit into max_length={config.max_length} tokens; give more pairs, or raise it."
+            f"{len(rows)} of {len(pairs)} pairs fit into max_length={config.max_length} tokens; "
+            "give more pairs, or raise it."
         )
     return rows, dropped
 
@@ -317,15 +345,15 @@ def _save(model: Any, directory: Path, base: str) -> None:
     """The adapter and head in float16: half the size, and its rounding is far below what training resolves."""
     import torch
     from peft import get_peft_model_state_dict
+    from safetensors.torch import save
 
+    settings = model.peft_config["default"]
+    # As it was asked for: the directory of a bundled model is another one on another machine.
+    settings.base_model_name_or_path = base
+    settings.inference_mode = True
+    settings.save_pretrained(directory)
     state = {
         name: tensor.detach().to("cpu", torch.float16).contiguous()
         for name, tensor in get_peft_model_state_dict(model).items()
     }
-    # The base model is named as it was asked for: the directory of a bundled model is another one on another machine.
-    model.peft_config["default"].base_model_name_or_path = base
-    model.save_pretrained(directory, state_dict=None, safe_serialization=True)
-    from safetensors.torch import save_file
-
-    save_file(state, directory / "adapter_model.safetensors", metadata={"format": "pt"})
-    (directory / "README.md").unlink(missing_ok=True)  # a card with nothing in it
+    write_whole(directory / "adapter_model.safetensors", save(state, metadata={"format": "pt"}))

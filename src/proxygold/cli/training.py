@@ -1,4 +1,4 @@
-"""`proxygold train reward-model`: from files of pairs to a reward model, and a table of what it is worth."""
+"""What `train reward-model` reads and prints: files of pairs, and a table of what the trained model is worth."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def run_reward_model_job(
     chat_template_file: Path | None = None,
     strict: bool = False,
 ) -> int:
-    """Read the pairs, train, print the table and what was left out. The exit code: 2 under `strict` when a row was unusable.
+    """Read the pairs, train, print the table and what was left out. Returns the exit code.
 
-    Raises ConfigError for a setting out of range, DataError when no pair can be used, and what `train_reward_model` raises.
+    That is 2 under `strict` when a row was unusable, else 0. Raises ConfigError for a setting out of range,
+    DataError when no pair can be used, and what `train_reward_model` raises.
     """
     console = Console()
     try:

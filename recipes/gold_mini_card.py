@@ -1,0 +1,117 @@
+"""The numbers of gold-mini's model card, for any reward model:
+
+    python recipes/gold_mini_card.py --model gold-mini --data DIR --pairs pairs
+
+`--data` is the directory that `gold_mini.py` reads, with the sets that training never saw beside them
+(`hh_rlhf/harmless-base/test.jsonl.gz` and those of `UNSEEN` under `preferences/`); `--pairs` is what `gold_mini.py`
+wrote. Of each unseen set 200 random pairs of at most 512 tokens are scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from gold_mini import Lengths, sample_answers
+from scipy.stats import spearmanr
+
+from proxygold.data.preferences import PreferencePair, read_preferences
+from proxygold.models.reward_models import RewardModel, load_reward_model
+from proxygold.records import Example
+from proxygold.training.pair_accuracy import Accuracy, AccuracyTable
+from proxygold.training.reward_model import evaluate_pairs
+
+UNSEEN = {
+    "HH harmless-base": "hh_rlhf/harmless-base/test.jsonl.gz",
+    "auto-j pairwise": "preferences/autoj_pairwise_test.jsonl.gz",
+    "DPO demo (English)": "preferences/dpo_en_demo.jsonl.gz",
+    "GSM8K right or wrong": "preferences/gsm8k_solution_pairs.jsonl.gz",
+    "XSTest": "preferences/xstest_pairs.jsonl.gz",
+}
+UNSEEN_PAIRS = 200
+UNSEEN_TOKENS = 512
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="gold-mini")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pairs", type=Path, required=True)
+    arguments = parser.parse_args()
+    model = load_reward_model(arguments.model)
+    measure = Lengths()
+
+    held_out = read(arguments.pairs / "heldout.jsonl")
+    human = [pair for pair in held_out if not pair.source.startswith("made-")]
+    helpful = [pair for pair in human if pair.source.startswith("hh-")]
+    made = [pair for pair in held_out if pair.source.startswith("made-")]
+    print("| held-out pairs | n | accuracy | longer is better | matched in length |\n|---|---|---|---|---|")
+    row("HH helpful", evaluate_pairs(model, helpful))
+    for name in ("hh-helpful-base", "hh-helpful-online", "hh-helpful-rejection-sampled", "oasst"):
+        row(name, evaluate_pairs(model, [pair for pair in human if pair.source == name]))
+    row("HH helpful and OASST", evaluate_pairs(model, human))
+    for name in ("cut", "repeat", "filler", "other", "policy"):
+        row(f"made: {name}", evaluate_pairs(model, [pair for pair in made if pair.source == f"made-{name}"]))
+    row("all made", evaluate_pairs(model, made))
+    for name, file in UNSEEN.items():
+        pairs = [pair for pair in read(arguments.data / file) if measure.total(pair) <= UNSEEN_TOKENS]
+        row(f"never seen: {name}", evaluate_pairs(model, random.Random(0).sample(pairs, min(UNSEEN_PAIRS, len(pairs)))))
+    on_validation_prompts(model, measure)
+
+
+def on_validation_prompts(model: RewardModel, measure: Lengths) -> None:
+    """References against spoiled references and samples; and what the score of a sample owes to its length."""
+    file = Path(__file__).parents[1] / "src/proxygold/data/builtin_prompts.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["split"] == "validation"]
+    prompts = [row["prompt"] for row in rows]
+    references = [row["reference"] for row in rows]
+    samples = sample_answers([[{"role": "user", "content": prompt}] for prompt in prompts] * 2, seed=1)
+
+    def score(answers: Sequence[str]) -> np.ndarray:
+        return model.score([Example(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)])[0]
+
+    good = score(references)
+    spoiled: dict[str, Callable[[int], str]] = {
+        "a sample of the start policy": lambda row: samples[row],
+        "the next prompt's reference": lambda row: references[(row + 1) % len(rows)],
+        "the reference three times": lambda row: " ".join([references[row]] * 3),
+        "its first half": lambda row: references[row][: len(references[row]) // 2],
+    }
+    print(f"\n{len(rows)} built-in validation prompts: the reference scores above")
+    for name, make in spoiled.items():
+        print(f"- {name}: {np.mean(good > score([make(row) for row in range(len(rows))])):.1%}")
+    scores = np.concatenate([score(samples[: len(rows)]), score(samples[len(rows) :])])
+    lengths = np.array([measure(sample) for sample in samples])
+    result = spearmanr(scores, lengths)
+    print(f"\nSpearman of score and tokens, {len(samples)} samples: {result.statistic:.2f} (p {result.pvalue:.2g})")
+    # The end of sequence is one more token, so a sample of all 64 did not end by itself.
+    whole = lengths < 60
+    result = spearmanr(scores[whole], lengths[whole])
+    print(f"the {whole.sum()} under 60 tokens: {result.statistic:.2f} (p {result.pvalue:.2g})")
+    print(f"scores of the samples: mean {scores.mean():.2f}, standard deviation {scores.std():.2f}")
+
+
+def read(path: Path) -> list[PreferencePair]:
+    return [pair for pair in read_preferences(path) if isinstance(pair, PreferencePair)]
+
+
+def row(name: str, table: AccuracyTable) -> None:
+    def cell(accuracy: Accuracy) -> str:
+        if not accuracy.n:
+            return "none"
+        return f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
+
+    print(
+        f"| {name} | {table.overall.n} | {cell(table.overall)} | {table.longer_is_better.value:.1%} "
+        f"| {cell(table.matched)}, n {table.matched.n} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

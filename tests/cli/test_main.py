@@ -1,0 +1,118 @@
+"""The command itself: quick, documented, and with exit codes that mean what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROXYGOLD = Path(sys.executable).with_name("proxygold")
+VERBS = ("demo", "run", "score", "train", "monotonicity", "report")
+
+
+def proxygold(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(PROXYGOLD), *arguments], capture_output=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_help_names_every_verb_and_every_verb_has_help() -> None:
+    overview = proxygold("--help")
+    assert overview.returncode == 0
+    for verb in VERBS:
+        assert f" {verb} " in overview.stdout
+        page = proxygold(verb, "--help")
+        assert page.returncode == 0, page.stderr
+        assert f"Usage: proxygold {verb}" in page.stdout
+        if verb != "train":  # its kinds of training have their own pages
+            assert "Examples" in page.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["run", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['proxygold', *{arguments!r}]\n"
+        "from proxygold.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as done: assert done.code == 0, done.code\n"
+        "heavy = {'torch', 'transformers', 'pyarrow', 'numpy', 'scipy', 'peft', 'trl'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_version() -> None:
+    from importlib.metadata import version
+
+    result = proxygold("--version")
+    assert (result.returncode, result.stdout) == (0, f"proxygold {version('proxygold')}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scoer"], "Did you mean 'score'?"),
+        (["score"], "Missing argument"),
+        (["score", "x.jsonl", "--out", "y.jsonl"], "Missing option '--reward'"),
+        (["score", "x.jsonl", "--rewad", "LI"], "No such option"),
+    ],
+)
+def test_what_is_typed_wrong_is_bad_input(arguments: list[str], message: str) -> None:
+    result = proxygold(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+# What each kind of error becomes. The verb is ours, the way from it to the exit code is the command's own.
+HARNESS = """
+import sys
+from proxygold.cli import main as cli
+from proxygold import errors
+
+@cli.app.command()
+def fail() -> None:
+    raise {error}
+
+sys.argv = ["proxygold", {options} "fail"]
+cli.main()
+"""
+
+
+def fails_with(error: str, options: str = "") -> subprocess.CompletedProcess[str]:
+    code = HARNESS.format(error=error, options=options)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        ("errors.DataError('the file is odd. Mend it.')", 2, "error: the file is odd. Mend it.\n"),
+        ("errors.ConfigError('no')", 2, "error: no\n"),
+        ("errors.StoreError('full')", 2, "error: full\n"),
+        ("errors.TrainingError('the loss is NaN')", 1, "error: the loss is NaN\n"),
+    ],
+)
+def test_our_errors(error: str, code: int, message: str) -> None:
+    result = fails_with(error)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", message)
+
+
+def test_anything_else_is_1_and_shows_its_traceback_only_when_asked() -> None:
+    result = fails_with("ZeroDivisionError('by zero')")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ZeroDivisionError: by zero\n")
+    assert "--debug" in result.stderr
+    assert "Traceback" not in result.stderr
+    debugged = fails_with("ZeroDivisionError('by zero')", options="'--debug',")
+    assert debugged.returncode == 1
+    assert "Traceback" in debugged.stderr
+    assert debugged.stderr.count("ZeroDivisionError") >= 2
+
+
+def test_ctrl_c_is_130() -> None:
+    result = fails_with("KeyboardInterrupt")
+    assert result.returncode == 130
+    assert "stopped by Ctrl-C" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,273 @@
+"""`proxygold score`, as a user types it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+PROXYGOLD = Path(sys.executable).with_name("proxygold")
+
+# LI counts words and punctuation. By hand: 10 of them, all trigrams different; then 8, whose 6 trigrams are
+# (a b .) (b . a) (. a b) (a b .) (b . a)(. a b): 3 different of 6.
+GOOD = [
+    {"prompt": "Say ten.", "completion": "one two three four five six seven eight nine ten", "source": "mine"},
+    {"prompt": [{"role": "user", "content": "Repeat."}], "completion": "a b. a b. a b"},
+]
+
+
+def proxygold(
+    *arguments: str | Path, cwd: Path, before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(PROXYGOLD), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, preexec_fn=before
+    )
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines))
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rows_get_their_reward_and_its_parts(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", GOOD)
+    result = proxygold("score", "in.jsonl", "--reward", "LI * RP", "--out", "out.jsonl", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "wrote out.jsonl: 2 rows, 2 scored by LI * RP\n"
+    rows = read(tmp_path / "out.jsonl")
+    assert rows[0] == {**GOOD[0], "reward": 0.1, "reward_parts": {"LI": 0.1, "RP": 1.0, "LI * RP": 0.1}}
+    assert rows[1]["reward_parts"] == {"LI": 0.08, "RP": 0.5, "LI * RP": 0.04}
+    assert rows[1]["prompt"] == GOOD[1]["prompt"]
+
+
+def test_bad_rows_are_listed_and_good_ones_scored(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", [GOOD[0], "{oops", {"prompt": "x"}, "", GOOD[1]])
+    command = ("score", "in.jsonl", "--reward", "LI", "--out", "out.jsonl")
+    result = proxygold(*command, cwd=tmp_path)
+    assert result.returncode == 0
+    assert "2 rows rejected, listed in out.jsonl.rejected.jsonl" in result.stdout
+    assert "in.jsonl:2: not JSON" in result.stdout
+    assert "in.jsonl:3: the field completion is missing" in result.stdout
+    assert len(read(tmp_path / "out.jsonl")) == 2
+    assert [row["line"] for row in read(tmp_path / "out.jsonl.rejected.jsonl")] == [2, 3]
+    strict = proxygold(*command, "--strict", "--force", cwd=tmp_path)
+    assert strict.returncode == 2
+    assert len(read(tmp_path / "out.jsonl")) == 2
+    # Scored again without bad rows, the old list would mislead.
+    write(tmp_path / "in.jsonl", GOOD)
+    assert proxygold(*command, "--force", cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_what_cannot_be_computed_is_null_with_a_reason(tmp_path: Path) -> None:
+    rows = [{**GOOD[0], "query_type": "open_ended"}, {**GOOD[0], "query_type": None}]
+    write(tmp_path / "in.jsonl", rows)
+    line = "branch(open_ended = LI, closed_ended = RP)"
+    result = proxygold("score", "in.jsonl", "--reward", line, "--out", "out.jsonl", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "2 rows, 1 scored by" in result.stdout
+    assert "1 row without a score (line 2):" in result.stdout
+    scored, not_scored = read(tmp_path / "out.jsonl")
+    assert scored["reward"] == 0.1
+    assert "reward_reason" not in scored
+    assert scored["reward_parts"]["RP"] is None  # not selected
+    assert not_scored["reward"] is None
+    assert "query_type" in not_scored["reward_reason"]
+    raised = proxygold("score", "in.jsonl", "--reward", line, "--out", "no.jsonl", "on_error=raise", cwd=tmp_path)
+    assert raised.returncode == 2
+    assert raised.stderr.startswith("error: in.jsonl:2 cannot be scored: ")
+    assert not (tmp_path / "no.jsonl").exists()
+
+
+def test_parquet_and_compressed(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress((json.dumps(GOOD[0]) + "\n").encode()))
+    to_parquet = proxygold("score", "in.jsonl.gz", "--reward", "LI * RP", "--out", "one.parquet", cwd=tmp_path)
+    assert to_parquet.returncode == 0, to_parquet.stderr
+    table = pq.read_table(tmp_path / "one.parquet")
+    assert table.column_names == ["prompt", "completion", "source", "reward", "reward_parts", "reward_reason"]
+    assert table["reward"].to_pylist() == [0.1]
+    assert dict(table["reward_parts"].to_pylist()[0]) == {"LI": 0.1, "RP": 1.0, "LI * RP": 0.1}
+    # Scored once more, under another name.
+    again = proxygold(
+        "score", "one.parquet", "--reward", "RP", "--out", "two.parquet", "--name", "second", cwd=tmp_path
+    )
+    assert again.returncode == 0, again.stderr
+    both = pq.read_table(tmp_path / "two.parquet")
+    assert both["reward_parts"] == table["reward_parts"]
+    assert both["second"].to_pylist() == [1.0]
+    taken = proxygold("score", "one.parquet", "--reward", "RP", "--out", "three.parquet", cwd=tmp_path)
+    assert taken.returncode == 2
+    assert "has a field 'reward' already" in taken.stderr
+
+
+def test_settings_reach_the_reward(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "one two ### Response: three"}])
+    for number, (settings, words) in enumerate({(): 6, ("template=alpaca",): 2, ("stop_strings=['two']",): 1}.items()):
+        result = proxygold("score", "in.jsonl", "--reward", "LI", "--out", f"{number}.jsonl", *settings, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert read(tmp_path / f"{number}.jsonl")[0]["reward"] == words / 100
+
+
+@pytest.mark.slow
+def test_the_encoder_and_its_settings(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", [{"prompt": "Where is Oslo?", "completion": "Where is Oslo?"}])
+    command = ("score", "in.jsonl", "--reward", "QR", "--encoder", "all-minilm-l6-v2")
+    assert proxygold(*command, "--out", "cosine.jsonl", cwd=tmp_path).returncode == 0
+    dot = proxygold(*command, "--out", "dot.jsonl", "encoder.normalize=false", cwd=tmp_path)
+    assert (dot.returncode, dot.stderr) == (0, "")
+    assert read(tmp_path / "cosine.jsonl")[0]["reward"] == pytest.approx(1)
+    assert read(tmp_path / "dot.jsonl")[0]["reward"] > 10
+
+
+def test_match_is_measured_on_a_file(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", GOOD)
+    line = "match(RP, LI)"
+    refused = proxygold("score", "in.jsonl", "--reward", line, "--out", "out.jsonl", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--calibrate FILE" in refused.stderr
+    start = [{"prompt": "x", "completion": " ".join(str(word) for word in range(3 + n))} for n in range(30)]
+    write(tmp_path / "start.jsonl", start)
+    result = proxygold(
+        "score", "in.jsonl", "--reward", line, "--out", "out.jsonl", "--calibrate", "start.jsonl", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert "scored by rescale(RP, 0.0, 1.0, 0.0, 0." in result.stdout  # the line with the numbers that were measured
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in.jsonl", "--reward", "LY * RP"], "unknown name 'LY'"),
+        (["in.jsonl", "--reward", "LI *"], "error: "),
+        (["in.jsonl", "--reward", "AR"], "needs reference"),
+        (["in.jsonl", "--reward", "LI", "encoder.normalise=false"], "Did you mean encoder.normalize?"),
+        (["in.jsonl", "--reward", "LI", "colour=red"], "unknown setting 'colour'"),
+        (["in.jsonl", "--reward", "LI", "encoder.normalize"], "is not a setting. Write key=value"),
+        (["in.jsonl", "--reward", "LI", "encoder.max_length=many"], "encoder.max_length='many' is not allowed"),
+        (["in.jsonl", "--reward", "LI", "on_error=ignore"], "on_error='ignore' is not allowed"),
+        (["in.jsonl", "--reward", "LI", "template=alpacca"], "Did you mean 'alpaca'?"),
+        (["in.jsonl", "--reward", "LI", "on_error=nan", "on_error=raise"], "on_error is given twice"),
+        (["in.jsonl", "--reward", "QR", "--encoder", "./nothing"], "is not a directory"),
+        (["gone.jsonl", "--reward", "LI"], "there is no file gone.jsonl"),
+        (["empty.jsonl", "--reward", "LI"], "empty.jsonl is empty"),
+        (["bad.jsonl", "--reward", "LI"], "none of the 2 rows of bad.jsonl can be used"),
+        (["in.json", "--reward", "LI"], "Allowed: .jsonl"),
+    ],
+)
+def test_bad_input_is_told_and_nothing_is_written(tmp_path: Path, arguments: list[str], message: str) -> None:
+    write(tmp_path / "in.jsonl", GOOD)
+    write(tmp_path / "bad.jsonl", ["oops", {"completion": "no prompt"}])
+    (tmp_path / "empty.jsonl").touch()
+    before = sorted(tmp_path.iterdir())
+    result = proxygold("score", *arguments, "--out", "out.jsonl", cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_nothing_is_written_over_unless_asked(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", GOOD)
+    (tmp_path / "out.jsonl").write_text("precious")
+    refused = proxygold("score", "in.jsonl", "--reward", "LI", "--out", "out.jsonl", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "out.jsonl exists already" in refused.stderr
+    assert (tmp_path / "out.jsonl").read_text() == "precious"
+    itself = proxygold("score", "in.jsonl", "--reward", "LI", "--out", "in.jsonl", "--force", cwd=tmp_path)
+    assert itself.returncode == 2
+    assert read(tmp_path / "in.jsonl") == GOOD
+    assert (
+        proxygold("score", "in.jsonl", "--reward", "LI", "--out", "out.jsonl", "--force", cwd=tmp_path).returncode == 0
+    )
+    assert len(read(tmp_path / "out.jsonl")) == 2
+
+
+def test_no_space_left(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "word " * 200}] * 500)
+    (tmp_path / "out.jsonl").write_text("precious")
+
+    def small_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    result = proxygold(
+        "score", "in.jsonl", "--reward", "LI", "--out", "out.jsonl", "--force", cwd=tmp_path, before=small_disk
+    )
+    assert result.returncode == 2, result.stderr
+    assert "cannot write out.jsonl" in result.stderr
+    assert (tmp_path / "out.jsonl").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", GOOD)
+    (tmp_path / "file").write_text("")
+    result = proxygold("score", "in.jsonl", "--reward", "LI", "--out", "file/out.jsonl", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "cannot write file/out.jsonl" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_without_permission(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", GOOD)
+    (tmp_path / "locked").mkdir(mode=0o500)
+    result = proxygold("score", "in.jsonl", "--reward", "LI", "--out", "locked/out.jsonl", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "cannot write locked/out.jsonl: Permission denied" in result.stderr
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "word " * 100}] * 60_000)
+    process = subprocess.Popen(
+        [str(PROXYGOLD), "score", "in.jsonl", "--reward", "LI * RP", "--out", "out.jsonl"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.jsonl.*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "stopped by Ctrl-C. Nothing was written over." in stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_long_file_needs_no_more_memory(tmp_path: Path) -> None:
+    def peak(rows: int) -> int:
+        """The most memory (KiB) that scoring this many rows took."""
+        write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": f"{n} " + "word " * 60} for n in range(rows)])
+        code = (
+            "import re, sys; sys.argv = ['proxygold', 'score', 'in.jsonl', '--reward', 'LI * RP', "
+            f"'--out', 'out-{rows}.jsonl']\n"
+            "from proxygold.cli.main import main\n"
+            "try: main()\n"
+            "except SystemExit as done: assert done.code == 0\n"
+            # Not ru_maxrss, which a child inherits from the process that started it.
+            "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+        )
+        result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return int(result.stdout.splitlines()[-1])
+
+    few, many = peak(5_000), peak(40_000)
+    # 35,000 more rows are 11 MB of text, and several times that as Python objects.
+    assert many < few + 8_000
