@@ -4,7 +4,7 @@
 
 `--data` is the directory that `gold_mini.py` reads, with the sets that training never saw beside them
 (`hh_rlhf/harmless-base/test.jsonl.gz` and those of `UNSEEN` under `preferences/`); `--pairs` is what `gold_mini.py`
-wrote. Of each unseen set 200 random pairs of at most 512 tokens are scored.
+wrote. Of each unseen set 200 random pairs of at most 400 tokens are scored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 from proxygold.data.preferences import PreferencePair, read_preferences
 from proxygold.models.reward_models import RewardModel, load_reward_model
 from proxygold.records import Example
-from proxygold.training.pair_accuracy import Accuracy, AccuracyTable
+from proxygold.training.pair_accuracy import Accuracy, AccuracyTable, measure_accuracy
 from proxygold.training.reward_model import evaluate_pairs
 
 UNSEEN = {
@@ -32,8 +32,9 @@ UNSEEN = {
     "GSM8K right or wrong": "preferences/gsm8k_solution_pairs.jsonl.gz",
     "XSTest": "preferences/xstest_pairs.jsonl.gz",
 }
+PARTS = ("held-out", "unseen", "validation")
 UNSEEN_PAIRS = 200
-UNSEEN_TOKENS = 512
+UNSEEN_TOKENS = 400
 
 
 def main() -> None:
@@ -41,26 +42,36 @@ def main() -> None:
     parser.add_argument("--model", default="gold-mini")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     model = load_reward_model(arguments.model)
     measure = Lengths()
+    if "held-out" in arguments.parts:
+        on_held_out(model, read(arguments.pairs / "heldout.jsonl"))
+    if "unseen" in arguments.parts:
+        for name, file in UNSEEN.items():
+            pairs = [pair for pair in read(arguments.data / file) if measure.total(pair) <= UNSEEN_TOKENS]
+            row(name, evaluate_pairs(model, random.Random(0).sample(pairs, min(UNSEEN_PAIRS, len(pairs)))))
+    if "validation" in arguments.parts:
+        on_validation_prompts(model, measure)
 
-    held_out = read(arguments.pairs / "heldout.jsonl")
-    human = [pair for pair in held_out if not pair.source.startswith("made-")]
-    helpful = [pair for pair in human if pair.source.startswith("hh-")]
-    made = [pair for pair in held_out if pair.source.startswith("made-")]
-    print("| held-out pairs | n | accuracy | longer is better | matched in length |\n|---|---|---|---|---|")
-    row("HH helpful", evaluate_pairs(model, helpful))
-    for name in ("hh-helpful-base", "hh-helpful-online", "hh-helpful-rejection-sampled", "oasst"):
-        row(name, evaluate_pairs(model, [pair for pair in human if pair.source == name]))
-    row("HH helpful and OASST", evaluate_pairs(model, human))
-    for name in ("cut", "repeat", "filler", "other", "policy"):
-        row(f"made: {name}", evaluate_pairs(model, [pair for pair in made if pair.source == f"made-{name}"]))
-    row("all made", evaluate_pairs(model, made))
-    for name, file in UNSEEN.items():
-        pairs = [pair for pair in read(arguments.data / file) if measure.total(pair) <= UNSEEN_TOKENS]
-        row(f"never seen: {name}", evaluate_pairs(model, random.Random(0).sample(pairs, min(UNSEEN_PAIRS, len(pairs)))))
-    on_validation_prompts(model, measure)
+
+def on_held_out(model: RewardModel, pairs: Sequence[PreferencePair]) -> None:
+    """Accuracy on what was held out: by source, and together."""
+    answers = [Example(list(pair.prompt), text) for pair in pairs for text in (pair.chosen, pair.rejected)]
+    scores, _ = model.score(answers)
+    words = np.array([len(answer.completion.split()) for answer in answers])
+    sources = np.array([pair.source for pair in pairs])
+
+    def part(name: str, selected: np.ndarray) -> None:
+        chosen, rejected = 2 * np.flatnonzero(selected), 2 * np.flatnonzero(selected) + 1
+        row(name, measure_accuracy(scores[chosen], scores[rejected], words[chosen], words[rejected], sources[selected]))
+
+    part("HH helpful", np.char.startswith(sources, "hh-"))
+    part("HH helpful and OASST", ~np.char.startswith(sources, "made-"))
+    part("made pairs", np.char.startswith(sources, "made-"))
+    for source in sorted(set(sources)):
+        part(source, sources == source)
 
 
 def on_validation_prompts(model: RewardModel, measure: Lengths) -> None:
@@ -101,16 +112,15 @@ def read(path: Path) -> list[PreferencePair]:
 
 
 def row(name: str, table: AccuracyTable) -> None:
+    """A row of the card's table: pairs, n, accuracy, longer is better, accuracy where matched in length and its n."""
+
     def cell(accuracy: Accuracy) -> str:
         if not accuracy.n:
             return "none"
         return f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
 
-    print(
-        f"| {name} | {table.overall.n} | {cell(table.overall)} | {table.longer_is_better.value:.1%} "
-        f"| {cell(table.matched)}, n {table.matched.n} |",
-        flush=True,
-    )
+    cells = (name, table.overall.n, cell(table.overall), f"{table.longer_is_better.value:.1%}")
+    print("| " + " | ".join(map(str, (*cells, cell(table.matched), table.matched.n))) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -116,3 +116,26 @@ def test_ctrl_c_is_130() -> None:
     assert result.returncode == 130
     assert "stopped by Ctrl-C" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["demo"], "demo"),
+        (["run", "study.yaml"], "train,report"),
+        (["train", "reward-model", "pairs.jsonl", "--out", "rm"], "train"),
+    ],
+)
+def test_without_its_packages_a_verb_names_the_extra(arguments: list[str], extra: str, tmp_path: Path) -> None:
+    from proxygold.study.demo import demo_text
+
+    (tmp_path / "study.yaml").write_text(demo_text())
+    pairs = (f'{{"prompt": "{number}", "chosen": "b", "rejected": "c"}}\n' for number in range(50))
+    (tmp_path / "pairs.jsonl").write_text("".join(pairs))
+    code = (
+        f"import sys; sys.modules['torch'] = None; sys.argv = ['proxygold', *{arguments!r}]\n"
+        "from proxygold.cli.main import main\nmain()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert f"this needs torch, which is not installed. Run: pip install 'proxygold[{extra}]'" in result.stderr

@@ -29,6 +29,13 @@ _DEBUG = "PROXYGOLD_DEBUG"
 # Verbs that go on from what an interrupted run has done.
 _RESUMABLE = {"demo", "run", "train"}
 
+# Which extra brings a package that only some verbs need.
+_EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "sentence_transformers", "safetensors"), "encoder"),
+    **dict.fromkeys(("accelerate", "datasets", "gguf", "peft", "trl"), "train"),
+    **dict.fromkeys(("jinja2", "plotly"), "report"),
+}
+
 app = typer.Typer(
     name="proxygold",
     help="Write a reward you can read, train a policy on it, and find out whether it stands in for the gold one.",
@@ -103,12 +110,26 @@ def main() -> NoReturn:
             _interrupted()
         raise
     except Exception as error:  # noqa: BLE001  (the last boundary: whatever comes is told, and exits with 1)
+        if (remedy := _missing_extra(error)) is not None:
+            _fail(remedy, code=2)
         _fail(
             f"{type(error).__name__}: {error}\nThis was not foreseen. Please report it with the traceback, which "
             f"{_DEBUG}=1 or `proxygold --debug …` shows.",
             code=1,
         )
     sys.exit(0)
+
+
+def _missing_extra(error: Exception) -> str | None:
+    """What to install when `error` is that a package of an extra is not there; None when it is something else."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    if extra is None:
+        return None
+    # The verbs that train need more than the package that was missed first.
+    extra = {"demo": "demo", "run": "train,report", "train": "train"}.get(next(iter(sys.argv[1:]), ""), extra)
+    return f"this needs {error.name}, which is not installed. Run: pip install 'proxygold[{extra}]'"
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -25,7 +25,7 @@ def pick_device(name: str) -> torch.device:
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"device {name!r} cannot be used here ({error}). Use 'auto' or 'cpu'.") from error
         return device
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
 
 

@@ -117,7 +117,7 @@ def sample(
     ids, prompt_mask = (tensor.to(policy.device) for tensor in pad_prompts(prompts, pad_token_id=policy.pad_token_id))
     width = ids.shape[1]
     _check_room(policy, width, steps)
-    uniforms = torch.from_numpy(draws).to(policy.device)
+    uniforms = torch.from_numpy(draws).to(policy.device, torch.float32 if policy.device.type == "mps" else None)
     eos = torch.tensor(sorted(policy.eos_token_ids), device=policy.device)
 
     tokens = torch.full((count, steps), policy.pad_token_id, device=policy.device)
@@ -161,6 +161,7 @@ def sample(
         position_ids=positions(mask),
         response_mask=response_mask,
         prompt_width=width,
+        rows_per_prompt=repeats,
         frozen_hidden=(
             None
             if prompt_hidden is None
@@ -246,9 +247,10 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: SamplingSettings) 
             total = weights.sum(dim=-1, keepdim=True)
             weights[before >= sampling.top_p * total] = 0
     # In float64: in float32, the sum over a large vocabulary would lose what the smallest probabilities add to it.
-    cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
+    precise = torch.float32 if weights.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    cumulative = weights.cumsum(dim=-1, dtype=precise)
     # The first token whose cumulative weight exceeds the draw: one of weight 0 never is, whatever the rounding.
-    point = uniforms[:, None].double() * cumulative[:, -1:]
+    point = uniforms[:, None].to(precise) * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, point, right=True).clamp(max=logits.shape[-1] - 1)
     if candidates is not None:
         tokens = candidates.gather(1, tokens)

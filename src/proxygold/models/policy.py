@@ -25,6 +25,7 @@ from proxygold.errors import ConfigError, DataError, ModelError, StoreError
 from proxygold.models.causal_lm import decoder_layers, load_causal_lm, pick_device, pick_dtype
 from proxygold.models.frozen_prefix import FrozenPrefix
 from proxygold.models.policy_settings import LoraSettings, PolicySettings
+from proxygold.models.shared_prompts import can_pack, pack, unpack
 from proxygold.models.token_batch import TokenBatch
 from proxygold.records import Message, Prompt
 from proxygold.store import write_whole
@@ -66,6 +67,7 @@ class Policy:
         self.value_head = nn.Linear(hidden_size, 1, device=self.device)
         layers = decoder_layers(model)
         self.frozen = FrozenPrefix(layers, _lowest_adapted(layers))
+        self._can_pack = can_pack(model.config)
         self.reset(seed)
 
     @classmethod
@@ -123,16 +125,20 @@ class Policy:
 
     def response_hidden(self, batch: TokenBatch) -> Tensor:
         """(n, T, d): the last hidden state from which each response token of `batch` is predicted."""
-        length = batch.input_ids.shape[1] - 1  # nothing is predicted from the last column
-        eager = self.device.type == "cpu" and length <= _EAGER_TOKENS
-        with self.frozen.replay(batch.frozen_hidden), self._attention("eager" if eager else None):
-            output = self.trunk(
-                input_ids=batch.input_ids[:, :-1],
-                attention_mask=batch.attention_mask[:, :-1],
-                position_ids=batch.position_ids[:, :-1],
-                use_cache=False,
+        if batch.rows_per_prompt > 1 and self._can_pack:
+            packed = pack(batch, self.causal_lm.dtype)
+            return unpack(
+                self._run(packed.input_ids, packed.attention_mask, packed.position_ids, packed.frozen_hidden), batch
             )
-        hidden: Tensor = output.last_hidden_state[:, batch.prompt_width - 1 :]
+        # Nothing is predicted from the last column.
+        ids, mask, places = batch.input_ids[:, :-1], batch.attention_mask[:, :-1], batch.position_ids[:, :-1]
+        return self._run(ids, mask, places, batch.frozen_hidden)[:, batch.prompt_width - 1 :]
+
+    def _run(self, ids: Tensor, mask: Tensor, places: Tensor, frozen_hidden: Tensor | None) -> Tensor:
+        eager = self.device.type == "cpu" and ids.shape[1] <= _EAGER_TOKENS
+        with self.frozen.replay(frozen_hidden), self._attention("eager" if eager else None):
+            output = self.trunk(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False)
+        hidden: Tensor = output.last_hidden_state
         return hidden
 
     def project(self, hidden: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class TokenBatch:
 
     `input_ids`, `attention_mask` (bool), `position_ids`: (n, P + T). `response_mask`: (n, T) bool.
     `prompt_width`: P. `frozen_hidden`: (n, P + T - 1, d) or None, the hidden states that enter the lowest
-    trained layer, for every token but the last column, which nothing is predicted from.
+    trained layer, for every token but the last column, which nothing is predicted from. `rows_per_prompt`: so many
+    rows, next to each other, answer the same prompt.
     """
 
     input_ids: Tensor
@@ -34,6 +35,7 @@ class TokenBatch:
     response_mask: Tensor
     prompt_width: int
     frozen_hidden: Tensor | None = None
+    rows_per_prompt: int = 1
 
     @classmethod
     def build(
@@ -82,7 +84,17 @@ class TokenBatch:
             response_mask=response_mask[:, :width],
             prompt_width=self.prompt_width - left,
             frozen_hidden=None if hidden is None else hidden[index, left : right - 1],
+            rows_per_prompt=self.rows_per_prompt if self._whole_prompts(index) else 1,
         )
+
+    def _whole_prompts(self, index: Tensor) -> bool:
+        """Whether the rows at `index` are all those of some prompts, in their order."""
+        if len(index) % self.rows_per_prompt:
+            return False
+        groups = index.view(-1, self.rows_per_prompt)
+        first = groups[:, :1]
+        following = first + torch.arange(self.rows_per_prompt, device=index.device)
+        return bool((first % self.rows_per_prompt == 0).all()) and torch.equal(groups, following)
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], *, pad_token_id: int) -> tuple[Tensor, Tensor]:

@@ -320,6 +320,12 @@ def _restore(line: str, settings: RewardSettings, origins: Sequence[tuple[str, s
     return Reward(parse(line), settings)
 
 
+def _reward_model_fingerprint(model: str) -> str:
+    from proxygold.models.reward_models import load_reward_model
+
+    return load_reward_model(model).fingerprint
+
+
 def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 

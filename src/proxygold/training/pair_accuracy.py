@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 __all__ = ["MATCHED_RATIO", "Accuracy", "AccuracyTable", "measure_accuracy", "wilson_interval"]
 
-MATCHED_RATIO = 1.2  # two answers are matched in length when the longer has at most 20% more tokens
+MATCHED_RATIO = 1.2  # two answers are matched in length when the longer is at most 20% longer
 _Z = 1.959963984540054  # the 97.5% quantile of the normal distribution
 
 
@@ -57,7 +57,7 @@ def measure_accuracy(
     rejected_lengths: ArrayLike,
     sources: Sequence[str],
 ) -> AccuracyTable:
-    """The accuracies of n pairs from the scores (n,) of their answers and the answers' lengths (n,) in tokens.
+    """The accuracies of n pairs from the scores (n,) of their answers and the answers' lengths (n,), in any one unit.
 
     A pair with a NaN score counts as wrong: what cannot be scored has not been told apart.
     """

@@ -157,7 +157,7 @@ def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list
 
 
 def evaluate_pairs(model: RewardModel, pairs: Sequence[PreferencePair]) -> AccuracyTable:
-    """The accuracy of a reward model on preference pairs. Raises DataError when there are none."""
+    """The accuracy of a reward model on pairs; lengths are in words. Raises DataError when there are none."""
     if not pairs:
         raise DataError("there are no pairs to measure accuracy on")
     answers = [(pair, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
