@@ -1,5 +1,4 @@
-"""Named prompt templates: how a prompt is written out for a model, and the strings at which its answer has
-ended.
+"""Named prompt templates: how a prompt is written out for a model, and the strings at which its answer has ended.
 
 A template is always chosen by its name, never guessed from a model's name. For a chat template that comes
 with a model's tokenizer, use the tokenizer; these are for models published with a fixed text format.
@@ -59,8 +58,7 @@ class PromptTemplate:
 
 
 def user_text(prompt: Prompt) -> str:
-    r"""What the user asked: a plain prompt itself, else the user turns joined by a newline, without other
-    roles.
+    r"""What the user asked: a plain prompt itself, else the user turns joined by a newline, without other roles.
 
     >>> user_text([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "?"},
     ...            {"role": "user", "content": "Say it"}])

@@ -65,7 +65,7 @@ def test_it_trains_and_prints_what_the_model_is_worth(pairs, tiny_model, tmp_pat
 def test_bad_input_says_what_to_do(pairs, tmp_path):
     result = train(tmp_path / "nowhere.jsonl", "--out", tmp_path / "out")
     assert isinstance(result.exception, DataError)
-    assert "nowhere.jsonl: No such file" in str(result.exception)
+    assert "there is no file" in str(result.exception)
 
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "a"}\n')

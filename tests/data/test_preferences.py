@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxygold.data.preferences import PreferencePair, RejectedPair, parse_preference, read_preferences
+from proxygold.data.files import RejectedRow
+from proxygold.data.preferences import PreferencePair, parse_preference, read_preferences
 from proxygold.errors import DataError
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -51,7 +52,6 @@ def test_two_whole_conversations_share_their_prompt():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([1], "a row must be a JSON object, this is a list"),
         ({"prompt": "a", "chosen": "b"}, "missing or empty field 'rejected'; the row has: prompt, chosen"),
         ({"prompt": "a", "chosen": "", "rejected": "c"}, "missing or empty field 'chosen'"),
         ({"prompt": "a", "chosen": " b", "rejected": "b "}, "the same text"),
@@ -82,11 +82,11 @@ def test_bad_rows_come_with_their_line_and_good_rows_still_come(tmp_path):
     expected = PreferencePair((user("a"),), "b", "c", "pairs.jsonl")
     assert pairs[0] == pairs[-1] == expected
     rejected = pairs[1:-1]
-    assert all(isinstance(row, RejectedPair) for row in rejected)
+    assert all(isinstance(row, RejectedRow) for row in rejected)
     # Line 2 is blank, which is no row at all.
     assert [row.line for row in rejected] == [3, 4, 5]
     assert str(rejected[0]).startswith(f"{path}:3: not JSON: ")
-    assert str(rejected[1]) == f"{path}:4: not UTF-8 at byte 0"
+    assert str(rejected[1]) == f"{path}:4: not UTF-8 at byte 0 of the line"
     assert "missing or empty field 'chosen'" in str(rejected[2])
 
 
@@ -98,9 +98,9 @@ def test_compressed_files_are_unpacked(tmp_path):
 
 
 def test_files_that_cannot_be_used(tmp_path):
-    with pytest.raises(DataError, match=r"cannot read .*nowhere.jsonl: No such file"):
+    with pytest.raises(DataError, match=r"there is no file .*nowhere.jsonl"):
         list(read_preferences(tmp_path / "nowhere.jsonl"))
-    with pytest.raises(DataError, match="is empty: a preference file needs at least one row"):
+    with pytest.raises(DataError, match="is empty"):
         list(read_preferences(write(tmp_path / "empty.jsonl", "\n")))
     torn = tmp_path / "torn.jsonl.gz"
     torn.write_bytes(gzip.compress(json.dumps({"prompt": "a"}).encode() * 9)[:-12])

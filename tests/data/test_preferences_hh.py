@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from proxygold.data.files import RejectedRow
 from proxygold.data.hh import parse_dialogue, parse_hh
-from proxygold.data.preferences import PreferencePair, RejectedPair, read_preferences
+from proxygold.data.preferences import PreferencePair, read_preferences
 from proxygold.errors import DataError
 
 SHARED = Path(__file__).parents[2] / "../shared/data/hh_rlhf"
@@ -61,7 +62,7 @@ def test_what_cannot_be_compared(chosen, rejected, message):
 def test_the_published_files_are_read():
     rows = list(read_preferences(SHARED / "helpful-base/test.jsonl.gz"))
     pairs = [row for row in rows if isinstance(row, PreferencePair)]
-    rejected = [row for row in rows if isinstance(row, RejectedPair)]
+    rejected = [row for row in rows if isinstance(row, RejectedRow)]
     assert len(rows) == 2354
     # Some rows compare dialogues that part before the last turn, or two equal answers: they are named, not dropped.
     assert 0 < len(rejected) < 30

@@ -17,7 +17,7 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from proxygold.errors import ModelError
+from proxygold.errors import ConfigError, ModelError
 from proxygold.models.bundled import bundled_policy_path
 from proxygold.models.reward_models import load_reward_model
 from proxygold.records import Example
@@ -237,6 +237,13 @@ def test_what_is_no_reward_model_says_so(tmp_path, tokenizer):
         load(tmp_path / "adapter")
 
 
+def test_settings_that_cannot_be_are_refused(llama):
+    with pytest.raises(ConfigError, match="dtype is 'float16'. Allowed: auto, float32, bfloat16"):
+        load(llama, dtype="float16")
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        load(llama, batch_size=0)
+
+
 def test_a_length_that_the_model_cannot_read_is_refused(llama):
     with pytest.raises(ModelError, match="max_length is 300, but the reward model .* reads 1 to 256 tokens"):
         load(llama, max_length=300)
@@ -263,7 +270,8 @@ def test_gold_mini_is_small_enough_to_ship():
 
 def test_gold_mini_prefers_a_good_answer_to_a_spoiled_one():
     """On the validation prompts, which it was not trained on. The thresholds are well below what the card states."""
-    rows = builtin("validation")
+    rows = builtin("validation")[::2]
+    assert len(rows) >= 32
     model = load_reward_model("gold-mini")
 
     def scores(answers):

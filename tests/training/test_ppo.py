@@ -171,10 +171,12 @@ def test_one_pass_and_accumulated_mini_batches_make_the_same_update(make_trainer
         assert torch.allclose(mine, theirs, atol=1e-5)
 
 
-def test_an_update_is_that_of_the_plain_formulas(make_trainer: Any, tiny_policy: Any) -> None:
+@pytest.mark.parametrize("samples_per_prompt", [1, 4])
+def test_an_update_is_that_of_the_plain_formulas(make_trainer: Any, tiny_policy: Any, samples_per_prompt: int) -> None:
     """The gradient of a whole step, against autograd through the whole causal model, one unpadded rollout at a time."""
     policy = tiny_policy(layers=2)
-    trainer = make_trainer(policy, max_grad_norm=1e9, use_score_scaling=False, score_clip=None, init_kl_coef=0.3)
+    changes = {"use_score_scaling": False, "score_clip": None, "init_kl_coef": 0.3, "max_grad_norm": 1e9}
+    trainer = make_trainer(policy, samples_per_prompt=samples_per_prompt, **changes)
     kept: dict[str, Any] = {}
     collect = trainer._training_scores
     trainer._training_scores = lambda rollouts: kept.update(rollouts=rollouts) or collect(rollouts)

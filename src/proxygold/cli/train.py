@@ -28,8 +28,8 @@ def reward_model(
         list[Path],
         typer.Argument(
             metavar="DATA...",
-            help="Preference files, JSON lines, .gz too. A row has prompt (text or messages), chosen and rejected; "
-            "or chosen and rejected alone, each a whole dialogue, as in Anthropic's HH.",
+            help="Preference files: .jsonl, .jsonl.gz or .parquet. A row has prompt (text or messages), chosen and "
+            "rejected; or chosen and rejected alone, each a whole dialogue, as in Anthropic's HH.",
             show_default=False,
         ),
     ],

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from proxygold.data.preferences import PreferencePair, RejectedPair, read_preferences
+from proxygold.data.files import RejectedRow
+from proxygold.data.preferences import PreferencePair, read_preferences
 from proxygold.errors import ConfigError, DataError
 from proxygold.training.pair_accuracy import AccuracyTable
 from proxygold.training.reward_model import RewardModelConfig, train_reward_model
@@ -76,9 +77,9 @@ def accuracy_table(accuracy: AccuracyTable) -> Table:
     return table
 
 
-def _read(files: Sequence[Path]) -> tuple[list[PreferencePair], list[RejectedPair]]:
+def _read(files: Sequence[Path]) -> tuple[list[PreferencePair], list[RejectedRow]]:
     pairs: list[PreferencePair] = []
-    rejected: list[RejectedPair] = []
+    rejected: list[RejectedRow] = []
     for file in files:
         for row in read_preferences(file):
             if isinstance(row, PreferencePair):

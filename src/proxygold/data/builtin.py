@@ -1,5 +1,4 @@
-"""The built-in prompts: our own, short, over a dozen domains, each with a reference answer and its query
-type.
+"""The built-in prompts: our own, short, over a dozen domains, each with a reference answer and its query type.
 
 Half ask for something open-ended and half have an answer that is settled. They are what `proxygold demo`
 trains and validates on; the two splits share no prompt.

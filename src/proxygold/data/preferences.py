@@ -1,4 +1,4 @@
-"""Preference data: a prompt with a better and a worse answer, read from JSON lines.
+"""Preference data: a prompt with a better and a worse answer, read from a data file.
 
 Two forms are read. Explicit: `prompt` (text, or a list of messages), `chosen` and `rejected` (text, or a
 list of messages that ends with the assistant's). Dialogues: `chosen` and `rejected` alone, each a whole
@@ -7,27 +7,24 @@ conversation as Anthropic's HH data set was published; `hh.py` takes those apart
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxygold.data.files import RejectedRow, read_rows
 from proxygold.data.hh import parse_hh
 from proxygold.errors import DataError
 from proxygold.records import Message
 
-__all__ = ["PreferencePair", "RejectedPair", "parse_preference", "read_preferences"]
+__all__ = ["PreferencePair", "parse_preference", "read_preferences"]
 
 _ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """One comparison. `prompt` ends with the turn that `chosen` and `rejected` answer; `source` says where
-    it is from."""
+    """One comparison. `prompt` ends with the turn that both answers answer; `source` says where it is from."""
 
     prompt: tuple[Message, ...]
     chosen: str
@@ -35,56 +32,25 @@ class PreferencePair:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedPair:
-    """A row that cannot be used: its file, its line (from 1), and why."""
+def read_preferences(path: str | Path) -> Iterator[PreferencePair | RejectedRow]:
+    """The pairs of a JSONL or Parquet file, one at a time, in order.
 
-    path: Path
-    line: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.reason}"
-
-
-def read_preferences(path: str | Path) -> Iterator[PreferencePair | RejectedPair]:
-    """The pairs of a JSON-lines file (`.gz` is unpacked), one at a time, in order.
-
-    A row that cannot be used comes as a `RejectedPair`, so that the caller can count it, list it or stop.
-    The `source` of a pair is the row's own `source`, else the file's name.
-
-    Raises DataError when the file cannot be read, or holds no row at all.
+    A row that cannot be used comes as a `RejectedRow`, so that the caller can count it, list it or stop. The
+    `source` of a pair is the row's own `source`, else the file's name. Raises DataError as `read_rows` does.
     """
     path = Path(path)
-    rows = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                rows += 1
-                try:
-                    # Decoded line by line: one bad byte costs one row.
-                    yield parse_preference(json.loads(line.decode("utf-8")), source=path.name)
-                except UnicodeDecodeError as error:
-                    yield RejectedPair(path, number, f"not UTF-8 at byte {error.start}")
-                except json.JSONDecodeError as error:
-                    yield RejectedPair(path, number, f"not JSON: {error.msg} at column {error.colno}")
-                except DataError as error:
-                    yield RejectedPair(path, number, str(error))
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or error}. Give a JSON-lines file, "
-            'plain or .gz, with "prompt", "chosen" and "rejected" in every row.'
-        ) from error
-    if not rows:
-        raise DataError(f"{path} is empty: a preference file needs at least one row.")
+    for row in read_rows(path):
+        if isinstance(row, RejectedRow):
+            yield row
+            continue
+        try:
+            yield parse_preference(row.values, source=path.name)
+        except DataError as error:
+            yield RejectedRow(path, row.line, str(error))
 
 
-def parse_preference(row: Any, *, source: str = "") -> PreferencePair:
+def parse_preference(row: Mapping[str, Any], *, source: str = "") -> PreferencePair:
     """One row of either form as a pair. Raises DataError with what is wrong with it."""
-    if not isinstance(row, Mapping):
-        raise DataError(f"a row must be a JSON object, this is {_kind(row)}")
     missing = [name for name in ("chosen", "rejected") if row.get(name) in (None, "", [])]
     if missing:
         raise DataError(f"missing or empty field {missing[0]!r}; the row has: {', '.join(map(str, row)) or 'nothing'}")

@@ -22,8 +22,7 @@ _ROLES = ("system", "user", "assistant", "tool")
 
 
 def example_from_row(values: Mapping[str, Any]) -> Example:
-    """The example that a row holds: `prompt` and `completion`, and if there are any `reference` and
-    `query_type`.
+    """The example that a row holds: `prompt` and `completion`, and if there are any `reference` and `query_type`.
 
     Raises DataError when a field is missing or has the wrong type.
     """

@@ -185,8 +185,7 @@ def load_plugin(path: str | Path) -> None:
 
 
 def restore_feature(name: str, module: str, file: str) -> None:
-    """Make sure that a user's feature is registered in this process, from the module or the file that once
-    defined it.
+    """Make sure that a user's feature is registered in this process, from the module or the file that once defined it.
 
     Raises RewardError when neither can be read here, or neither defines the feature.
     """

@@ -96,8 +96,7 @@ class Feature:
     file: str = ""
 
     def check_arguments(self, arguments: Mapping[str, Argument]) -> dict[str, Argument]:
-        """The arguments as the feature takes them: a whole number for a parameter that has one as its
-        default.
+        """The arguments as the feature takes them: a whole number for a parameter that has one as its default.
 
         Raises RewardError for an unknown argument or a value that is not allowed.
         """
@@ -158,8 +157,7 @@ def find_feature(name: str) -> Feature | None:
 
 
 def nearest(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    """` Did you mean …?` with the known name nearest to a misspelt one, or nothing. Letter case does not
-    count.
+    """` Did you mean …?` with the known name nearest to a misspelt one, or nothing. Letter case does not count.
 
     >>> nearest("lenght_incentive", ["length_incentive", "LI"])
     ' Did you mean length_incentive?'

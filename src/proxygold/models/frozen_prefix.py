@@ -46,9 +46,7 @@ class FrozenPrefix:
 
     @contextmanager
     def replay(self, hidden: Tensor | None) -> Iterator[None]:
-        """Inside, the frozen layers are not computed: `hidden` (n, tokens, d) stands for them. None: everything
-        is.
-        """
+        """Inside, `hidden` (n, tokens, d) stands for the frozen layers, which are not computed. None: they are."""
         if hidden is None or not self.depth:
             yield
             return

@@ -172,9 +172,7 @@ def sample(
 
 
 def _assemble(prompt_hidden: Tensor, by_token: list[tuple[Tensor, Tensor]], longest: int) -> Tensor:
-    """(n, P + longest - 1, d) from the prompt's hidden states (n, P, d) and each later token's, 0 after a row's
-    end.
-    """
+    """(n, P + longest - 1, d): the hidden states of prompts (n, P, d) and of later tokens, 0 after a row's end."""
     count, width, size = prompt_hidden.shape
     full = prompt_hidden.new_zeros(count, width + longest - 1, size)
     full[:, :width] = prompt_hidden
@@ -184,9 +182,7 @@ def _assemble(prompt_hidden: Tensor, by_token: list[tuple[Tensor, Tensor]], long
 
 
 class _Decoder:
-    """The trunk with its key-value cache: reads prompts (k, P) once, then `repeats` rows of each go on token by
-    token.
-    """
+    """The trunk with its key-value cache: reads prompts (k, P) once, then goes on with `repeats` rows of each."""
 
     def __init__(self, policy: Policy, ids: Tensor, mask: Tensor, repeats: int) -> None:
         from transformers import DynamicCache

@@ -12,8 +12,7 @@ __all__ = ["find_checkpoint"]
 
 
 def find_checkpoint(name: str, role: str) -> str:
-    """What to give `from_pretrained` for `name`: a directory that has a `config.json`, or a hub id that
-    exists.
+    """What to give `from_pretrained` for `name`: a directory that has a `config.json`, or a hub id that exists.
 
     `role` ("encoder", "policy") is for the message. To ask for one small file first gives a clear error soon:
     the loaders themselves ask the hub for many files, each with its own retries. Raises ModelError.

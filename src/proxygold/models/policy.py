@@ -35,18 +35,16 @@ from proxygold.text import GENERIC_STOP_STRINGS
 __all__ = ["Policy"]
 
 # Backward through scaled_dot_product_attention is slow on CPUs at the lengths of short rollouts: written out,
-# attention took 0.40 s against 0.67 s (SmolLM2-135M, 12 layers, 16 x 83 tokens, bfloat16). It keeps length²
-# numbers a head, hence the bound.
-_EAGER_TOKENS = 256
+# attention took 0.40 s against 0.67 s (SmolLM2-135M, 12 layers, 16 x 83 tokens, bfloat16). But every layer keeps
+# rows x length² scores a head for it, hence the bound.
+_EAGER_SCORES = 2**19
 
 
 class Policy:
     """A model to sample from and to train. Make one with `Policy.load`."""
 
     def __init__(self, settings: PolicySettings, model: Any, tokenizer: Any, *, seed: int = 0) -> None:
-        """Adapt a loaded causal language model, which is changed in place. Raises ConfigError when the adapter
-        does not fit.
-        """
+        """Adapt a loaded causal language model in place. Raises ConfigError when the adapter does not fit it."""
         self.settings = settings
         self.tokenizer = tokenizer
         self.device: torch.device = model.device
@@ -96,15 +94,11 @@ class Policy:
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
-        """What ends a completion's text for features that count words: role markers of the template, and the
-        generic ones.
-        """
+        """What ends a completion for features that count words: the template's role markers and the generic ones."""
         return self._template.stop_strings if self._template else GENERIC_STOP_STRINGS
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt as the model reads it, up to where its answer begins. Raises DataError when
-        there are none.
-        """
+        """Token ids of a prompt as the model reads it, up to its answer. Raises DataError when there are none."""
         messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         if self.settings.system_prompt is not None and all(message["role"] != "system" for message in messages):
             messages = [{"role": "system", "content": self.settings.system_prompt}, *messages]
@@ -135,7 +129,7 @@ class Policy:
         return self._run(ids, mask, places, batch.frozen_hidden)[:, batch.prompt_width - 1 :]
 
     def _run(self, ids: Tensor, mask: Tensor, places: Tensor, frozen_hidden: Tensor | None) -> Tensor:
-        eager = self.device.type == "cpu" and ids.shape[1] <= _EAGER_TOKENS
+        eager = self.device.type == "cpu" and ids.shape[0] * ids.shape[1] ** 2 <= _EAGER_SCORES
         with self.frozen.replay(frozen_hidden), self._attention("eager" if eager else None):
             output = self.trunk(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False)
         hidden: Tensor = output.last_hidden_state
@@ -202,9 +196,7 @@ class Policy:
         nn.init.zeros_(self.value_head.bias)
 
     def save_adapter(self, directory: Path) -> None:
-        """Write the adapter as PEFT does (`adapter_model.safetensors`, `adapter_config.json`) and
-        `value_head.safetensors`.
-        """
+        """Write the adapter in PEFT's format, which PEFT can load, and `value_head.safetensors`."""
         # Not PEFT's save_pretrained: it writes a model card, and may ask the hub about the base model.
         state = get_peft_model_state_dict(self._adapted, save_embedding_layers=False)
         _write_tensors(directory / "adapter_model.safetensors", state)

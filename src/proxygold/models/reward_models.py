@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from proxygold.errors import DataError, ModelError
+from proxygold.errors import ConfigError, DataError, ModelError
 from proxygold.models.bundled import resolve_model
 from proxygold.models.hub import find_checkpoint
 from proxygold.models.reward_inputs import encode_completion
@@ -35,6 +35,7 @@ __all__ = ["GOLD_MINI", "RewardModel", "find_reward_model", "load_reward_model"]
 GOLD_MINI = "gold-mini"
 _GOLD_MINI_DIRECTORY = Path(__file__).parent / "gold_mini"
 _DEFAULT_MAX_LENGTH = 1_024
+_DTYPES = ("auto", "float32", "bfloat16")
 
 
 class RewardModel:
@@ -156,6 +157,10 @@ def load_reward_model(
     less. Raises ModelError when it cannot be loaded or is no reward model, ConfigError for an unusable
     device.
     """
+    if dtype not in _DTYPES:
+        raise ConfigError(f"a reward model's dtype is {dtype!r}. Allowed: {', '.join(_DTYPES)}.")
+    if batch_size < 1:
+        raise ConfigError(f"a reward model's batch_size is {batch_size}. Give at least 1.")
     key = (name_or_path, device, dtype, max_length, batch_size)
     with _loading:
         if key not in _loaded:

@@ -2,8 +2,9 @@
 
     prompt | response 1 | response 2 | response 3          one row in place of three
 
-Each response sees the prompt and itself, by a mask; its positions go on from the prompt's. The hidden states are those of the
-separate rows, for fewer tokens: with 4 responses of 40 tokens to a prompt of 43, 199 in place of 328.
+Each response sees the prompt and itself, by a mask; its positions go on from the prompt's. The hidden states
+are those of the separate rows, for fewer tokens: with 4 responses of 40 tokens to a prompt of 43, 199 in place
+of 328.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ __all__ = ["PackedInputs", "can_pack", "pack", "unpack"]
 class PackedInputs:
     """What the trunk takes for k prompts with r responses each; L = P + r (T - 1).
 
-    `input_ids`, `position_ids`: (k, L). `attention_mask`: (k, 1, L, L), added to the attention scores. `frozen_hidden`:
-    (k, L, d) or None.
+    `input_ids`, `position_ids`: (k, L). `attention_mask`: (k, 1, L, L), added to the attention scores.
+    `frozen_hidden`: (k, L, d) or None.
     """
 
     input_ids: Tensor
@@ -38,15 +39,11 @@ def can_pack(config: Any) -> bool:
     text = config.get_text_config()
     layer_types = getattr(text, "layer_types", None) or ["full_attention"]
     windowed = getattr(text, "sliding_window", None) is not None and getattr(text, "layer_types", None) is None
-    return (
-        not windowed
-        and set(layer_types) == {"full_attention"}
-        and config._attn_implementation in ("eager", "sdpa")
-    )
+    return not windowed and set(layer_types) == {"full_attention"} and config._attn_implementation in ("eager", "sdpa")
 
 
 def pack(batch: TokenBatch, dtype: torch.dtype) -> PackedInputs:
-    """Put the `batch.rows_per_prompt` rows of each prompt in one. `dtype` is the mask's, that of the attention scores."""
+    """Put the `batch.rows_per_prompt` rows of each prompt in one. `dtype` is the attention scores'."""
     repeats, width = batch.rows_per_prompt, batch.prompt_width
     valid = _join(batch.attention_mask[:, :-1], repeats, width)
     count, length = valid.shape
@@ -79,6 +76,6 @@ def unpack(hidden: Tensor, batch: TokenBatch) -> Tensor:
 
 
 def _join(rows: Tensor, repeats: int, width: int) -> Tensor:
-    """(n, P + T - 1, …) to (n / repeats, P + repeats (T - 1), …): the prompt of each first row, then all responses."""
+    """(n, P + T - 1, …) to (n / repeats, P + repeats (T - 1), …): each prompt once, then all its responses."""
     responses = rows[:, width:].reshape(len(rows) // repeats, -1, *rows.shape[2:])
     return torch.cat([rows[::repeats, :width], responses], dim=1)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["TokenBatch", "pad_prompts"]
+__all__ = ["TokenBatch", "pad_prompts", "positions"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,7 @@ def examples_from_columns(
 
 
 def completion_text(completion: Completion) -> str:
-    r"""The text of a completion: itself, or what the assistant says in a list of messages, joined by a
-    newline.
+    r"""The text of a completion: itself, or what the assistant says in a list of messages, joined by a newline.
 
     Raises RewardError for anything else.
 

@@ -64,9 +64,7 @@ __all__ = ["PPOTrainer"]
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What one pass over n rollouts gives: log-probabilities and values (n, T), 0 off the mask, and the mean
-    entropy.
-    """
+    """One pass over n rollouts: log-probabilities and values (n, T), 0 off the mask, and the mean entropy."""
 
     logprobs: Tensor
     values: Tensor
@@ -246,8 +244,9 @@ class PPOTrainer:
         with torch.random.fork_rng(), self.policy.adapter_dropout():
             torch.manual_seed(int(random_numbers(self.seed, Purpose.DROPOUT, step).integers(2**62)))
             for epoch in range(1, config.ppo_epochs + 1):
-                order = rng.permutation(count)
                 per_pass = config.rollouts_per_pass
+                # One mini-batch of everything needs no order; in theirs, a prompt's rollouts can share its reading.
+                order = rng.permutation(count) if per_pass < count else np.arange(count)
                 mini_batches = [order[start : start + per_pass] for start in range(0, count, per_pass)]
                 accumulate = config.gradient_accumulation_steps
                 for first in range(0, len(mini_batches), accumulate):
@@ -273,17 +272,11 @@ class PPOTrainer:
     def _loss(
         self, step: int, epoch: int, experience: _Experience, index: Any, current: _Pass | None
     ) -> tuple[Tensor, dict[str, float]]:
-        """The loss of the rollouts at `index` (a permutation of all of them when `current` is given), and its
-        parts.
-        """
+        """The loss of the rollouts at `index`, which are all of them when `current` is given, and its parts."""
         config = self.config
         rows = torch.from_numpy(index).to(experience.batch.input_ids.device)
-        if current is None:
-            batch = experience.batch.rows(rows)
-            new = self._pass(batch)
-        else:
-            rows = torch.arange(len(experience.batch), device=rows.device)
-            batch, new = experience.batch, current
+        batch = experience.batch.rows(rows)
+        new = self._pass(batch) if current is None else current
         mask, width = batch.response_mask, batch.response_mask.shape[1]
 
         def chosen(values: Tensor) -> Tensor:

@@ -14,9 +14,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PPOConfig(BaseModel):
-    """PPO as the paper trained (section 3.2, appendix C; what it leaves open is TRL 0.7.4's, as the released
-    code set it).
-    """
+    """PPO as the paper trained: section 3.2, appendix C, and where these are silent, TRL 0.7.4 as its code set it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,9 +28,7 @@ class PPOConfig(BaseModel):
     samples_per_prompt: PositiveInt = 1
     """Rollouts of each prompt of a step."""
     baseline: Literal["none", "prompt_mean"] = "none"
-    """`prompt_mean` subtracts from each score the mean score of its prompt's rollouts, beside what the value
-    head predicts.
-    """
+    """`prompt_mean` subtracts the mean score of a prompt's rollouts from each, beside the value head's prediction."""
 
     # --- optimisation ---------------------------------------------------------------------------------------
     learning_rate: PositiveFloat = 1e-5

@@ -217,9 +217,7 @@ def prompt_mean_baseline(scores: Tensor, valid: Tensor, samples_per_prompt: int)
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
-    """All scalars: the loss, the share of tokens whose ratio was clipped, the mean ratio, and 0.5 (log-ratio)²
-    averaged.
-    """
+    """Scalars: the loss, the share of tokens with a clipped ratio, the mean ratio, the mean of 0.5 (log-ratio)²."""
 
     loss: Tensor
     clipfrac: Tensor
