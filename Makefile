@@ -11,7 +11,7 @@ demo: install
 	$(BIN)/proxygold demo
 
 test: lint
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 lint: install
 	$(BIN)/ruff check .
