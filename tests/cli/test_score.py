@@ -240,6 +240,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        # A suite that was started in the background ignores SIGINT, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".out.jsonl.*")) and process.poll() is None and time.monotonic() < deadline:

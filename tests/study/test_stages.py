@@ -98,7 +98,14 @@ def test_interrupted_and_resumed_is_the_same_run(study_file: Path) -> None:
     command = [str(PROXYGOLD), "run", str(study_file), "--runs"]
     subprocess.run([*command, str(whole)], check=True, env=ENVIRONMENT, capture_output=True)
 
-    with subprocess.Popen([*command, str(broken)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, str(broken)],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that was started in the background ignores SIGINT, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         arm = RunDirectory(broken / "tiny").arm("LI", 0)
         deadline = time.monotonic() + 120
         while len(arm.read_steps()) < 3 and time.monotonic() < deadline and process.poll() is None:
