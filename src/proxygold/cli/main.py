@@ -99,8 +99,8 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line and exit with the code that says how it went."""
-    # Before torch is loaded, which reads it once: threads that wait for each other by spinning made a PPO step on two
-    # cores 3 to 6 times slower than threads that sleep (docs/LOG.md).
+    # Before torch is loaded, which reads it once: on cores that are shared with another job, threads that wait for each
+    # other by spinning made a PPO step 3 to 6 times slower than threads that sleep (docs/LOG.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
