@@ -46,7 +46,7 @@ def test_one_turn_is_written_exactly(name: str, expected: str) -> None:
             "Be brief.\n\n### Instruction:\nHi\n\n### Response:\nHello."
             "\n\n### Instruction:\nName {one} fruit.\n\n### Response:",
         ),
-        ("vicuna", "Be brief. USER: Hi ASSISTANT: Hello.</s> USER: Name {one} fruit. ASSISTANT:"),
+        ("vicuna", "Be brief. USER: Hi ASSISTANT: Hello.</s>USER: Name {one} fruit. ASSISTANT:"),
         ("hh", "Be brief.\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Name {one} fruit.\n\nAssistant:"),
         (
             "chatml",

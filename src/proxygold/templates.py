@@ -108,15 +108,15 @@ _TEMPLATES = (
             "\n\n### Response:",
         ),
     ),
-    # The format of Vicuna v1.1 and v1.5: `</s>` closes each answer.
+    # The format of Vicuna v1.1 and v1.5 (FastChat's ADD_COLON_TWO): `</s>` closes each answer, and no space follows it.
     PromptTemplate(
         "vicuna",
         ("USER:", "ASSISTANT:"),
         _turns(
             "A chat between a curious user and an artificial intelligence assistant. "
             "The assistant gives helpful, detailed, and polite answers to the user's questions.",
-            {"system": "{}", "user": " USER: {}", "assistant": " ASSISTANT: {}</s>"},
-            " ASSISTANT:",
+            {"system": "{} ", "user": "USER: {} ", "assistant": "ASSISTANT: {}</s>"},
+            "ASSISTANT:",
         ),
     ),
     # The format of Anthropic's HH dialogues.

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import (
-    AutoTokenizer,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import AutoTokenizer
 
 from proxygold.errors import ConfigError, ModelError, StoreError
 from proxygold.models.bundled import resolve_model
@@ -28,6 +19,7 @@ from proxygold.models.policy_settings import LoraSettings, PolicySettings
 from proxygold.models.token_batch import TokenBatch
 
 BATCH = TokenBatch.build([[1, 2, 3], [4]], [[5, 6], [7, 8, 9, 0]], pad_token_id=0)
+QV = ("q_proj", "v_proj")
 
 
 def hidden(policy: Policy, batch: TokenBatch = BATCH) -> torch.Tensor:
@@ -137,36 +129,18 @@ def test_hidden_states_predict_their_own_token(tiny_policy: Any) -> None:
 
 # --- skipping the frozen layers, on several architectures ------------------------------------------------------------
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 16,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "eos_token_id": 0,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-}
 
-
-def architectures() -> dict[str, tuple[Any, tuple[str, ...]]]:
-    torch.manual_seed(0)
-    gpt2 = GPT2Config(vocab_size=16, n_embd=32, n_layer=3, n_head=4, n_positions=64, eos_token_id=0, bos_token_id=0)
-    return {
-        "mistral": (MistralForCausalLM(MistralConfig(**SIZES, sliding_window=3)), ("q_proj", "v_proj")),
-        "qwen3": (Qwen3ForCausalLM(Qwen3Config(**SIZES)), ("q_proj", "v_proj")),
-        "gpt2": (GPT2LMHeadModel(gpt2), ("c_attn",)),
-    }
-
-
-@pytest.mark.parametrize("name", ["mistral", "qwen3", "gpt2"])
+@pytest.mark.parametrize(
+    ("kind", "changes", "targets"),
+    [("mistral", {"sliding_window": 3}, QV), ("qwen3", {}, QV), ("gpt2", {}, ("c_attn",))],
+)
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
-def test_skipping_frozen_layers_changes_nothing(name: str, word_tokenizer: Any) -> None:
-    model, targets = architectures()[name]
+def test_skipping_frozen_layers_changes_nothing(
+    small_model: Any, word_tokenizer: Any, kind: str, changes: dict[str, Any], targets: tuple[str, ...]
+) -> None:
+    model = small_model(kind, **changes)
     lora = LoraSettings(target_modules=targets, layers=1)
-    policy = Policy(PolicySettings(model=name, prompt_template="none", lora=lora), model, word_tokenizer)
+    policy = Policy(PolicySettings(model=kind, prompt_template="none", lora=lora), model, word_tokenizer)
     assert policy.frozen.depth == 2
     with policy.frozen.capture() as captured:
         whole = hidden(policy)
@@ -184,15 +158,6 @@ def test_skipping_frozen_layers_changes_nothing(name: str, word_tokenizer: Any) 
             handle.remove()
     assert calls == [2]  # the upper layer ran, the two below did not
     assert torch.equal(hidden(policy), whole)  # and they run again afterwards
-
-
-def test_a_model_that_caps_its_logits_is_refused(tmp_path: Path, word_tokenizer: Any) -> None:
-    torch.manual_seed(0)
-    config = Gemma2Config(**SIZES, final_logit_softcapping=0.05, initializer_range=0.5)
-    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
-    word_tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="capped or scaled logits"):
-        Policy.load(PolicySettings(model=str(tmp_path), prompt_template="none"))
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
@@ -265,6 +230,30 @@ def test_dtype_and_device() -> None:
     assert pick_device("cpu") == cpu
 
 
+def move(policy: Policy) -> None:
+    with torch.no_grad():
+        for parameter in policy.trainable_parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+
+
+def test_a_policy_trained_on_an_sft_adapter_loads_with_it(model_directory: Path, tmp_path: Path) -> None:
+    """PEFT records the model that it was given; the adapter merged into that before would be lost."""
+    sft = Policy.load(settings(model_directory))
+    move(sft)
+    sft.save_adapter(tmp_path)
+    trained = Policy.load(settings(tmp_path), seed=1)
+    move(trained)
+    expected = hidden(trained)
+    trained.save_adapter(checkpoint := tmp_path / "step-1")
+    assert json.loads((checkpoint / "adapter_config.json").read_text())["base_model_name_or_path"] == str(tmp_path)
+    assert torch.allclose(hidden(Policy.load(settings(checkpoint))), expected, atol=1e-4)
+
+
+def test_an_adapter_names_a_bundled_model_as_every_machine_knows_it(chat_policy: Policy) -> None:
+    named = PolicySettings(model="smollm2-135m-instruct", lora=LoraSettings(layers=1))
+    assert Policy.load(named)._adapted.peft_config["default"].base_model_name_or_path == "smollm2-135m-instruct"
+
+
 # --- prompts ---------------------------------------------------------------------------------------------------------
 
 
@@ -277,25 +266,26 @@ def chat_policy(tiny_llama: Any) -> Policy:
 
 
 def test_a_prompt_is_written_with_the_chat_template(chat_policy: Policy) -> None:
-    text = chat_policy.tokenizer.decode(chat_policy.encode("Where is Oslo?"))
+    text = chat_policy.tokenizer.decode(chat_policy.prompts.encode("Where is Oslo?"))
     assert text.endswith("<|im_start|>user\nWhere is Oslo?<|im_end|>\n<|im_start|>assistant\n")
-    assert chat_policy.encode([{"role": "user", "content": "Where is Oslo?"}]) == chat_policy.encode("Where is Oslo?")
+    assert chat_policy.prompts.encode([{"role": "user", "content": "Where is Oslo?"}]) == chat_policy.prompts.encode(
+        "Where is Oslo?"
+    )
     assert (chat_policy.pad_token_id, chat_policy.eos_token_ids) == (2, {2})
 
 
 def test_a_prompt_is_written_with_a_named_template(chat_policy: Policy, tiny_llama: Any) -> None:
     named = PolicySettings(model="tiny", prompt_template="alpaca")
     policy = Policy(named, tiny_llama(vocabulary=49152, layers=1, eos=2), chat_policy.tokenizer)
-    text = policy.tokenizer.decode(policy.encode("Where is Oslo?"))
+    text = policy.tokenizer.decode(policy.prompts.encode("Where is Oslo?"))
     assert text.endswith("### Instruction:\nWhere is Oslo?\n\n### Response:")
-    assert "### Instruction:" in policy.stop_strings
 
 
 def test_a_system_prompt_is_added_unless_the_conversation_has_one(chat_policy: Policy, tiny_llama: Any) -> None:
     with_system = PolicySettings(model="tiny", system_prompt="Answer briefly.")
     policy = Policy(with_system, tiny_llama(vocabulary=49152, layers=1, eos=2), chat_policy.tokenizer)
-    assert "<|im_start|>system\nAnswer briefly.<|im_end|>" in policy.tokenizer.decode(policy.encode("Hi"))
-    own = policy.encode([{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Hi"}])
+    assert "<|im_start|>system\nAnswer briefly.<|im_end|>" in policy.tokenizer.decode(policy.prompts.encode("Hi"))
+    own = policy.prompts.encode([{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Hi"}])
     assert "Answer briefly." not in policy.tokenizer.decode(own)
 
 

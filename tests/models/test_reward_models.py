@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
@@ -97,6 +99,36 @@ def test_scores_are_read_at_the_last_token_whatever_the_padding(fixture, request
         assert scores == pytest.approx(expected, abs=1e-4)
         assert reasons == (None,) * len(EXAMPLES)
         assert scores.dtype == np.float64
+
+
+FAMILIES = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256},
+    "gpt_neox": {},
+    "opt": {"word_embed_proj_dim": 32, "ffn_dim": 64},
+    "bloom": {"n_layer": 2, "n_head": 2},
+    "falcon": {},
+    "qwen3": {},
+}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_the_last_token_is_found_in_every_family_without_a_padding_token(kind, ends_with_padding, tmp_path):
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(ends_with_padding)
+    config = AutoConfig.for_model(kind, **CONFIG | FAMILIES[kind] | {"vocab_size": len(tokenizer), "num_labels": 1})
+    config.pad_token_id = None
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    expected = []
+    for example in EXAMPLES:
+        prompt = example.prompt if isinstance(example.prompt, list) else [{"role": "user", "content": example.prompt}]
+        conversation = [*prompt, {"role": "assistant", "content": example.completion}]
+        ids = torch.tensor([tokenizer.apply_chat_template(conversation, return_dict=False)])
+        with torch.no_grad():
+            expected.append(float(model(ids).logits))  # one row without padding: the last token is the last
+    assert np.ptp(expected) > 0.01
+    assert load(tmp_path, batch_size=4).score(EXAMPLES)[0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_transformers_own_pooling_would_be_one_token_early(ends_with_padding):

@@ -7,15 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import LlamaConfig, MistralConfig
 
 from proxygold.models.policy import Policy
 from proxygold.models.policy_settings import LoraSettings, PolicySettings
@@ -24,6 +16,7 @@ from proxygold.models.token_batch import TokenBatch
 
 PROMPTS = [[1, 2, 3], [0, 0], [4]]
 RESPONSES = [[5, 6, 0], [7], [0], [8, 9, 10, 0], [3, 3], [11, 12, 13, 14]]
+QV = ("q_proj", "v_proj")
 
 
 def rows_and_packed() -> tuple[TokenBatch, TokenBatch]:
@@ -70,34 +63,17 @@ def test_hidden_states_and_gradients_are_those_of_separate_rows(tiny_policy: Any
         assert torch.allclose(separate, packed, atol=1e-4, rtol=1e-3)
 
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 16,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "eos_token_id": 0,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-}
-
-
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
-@pytest.mark.parametrize("name", ["gpt2", "qwen3", "mistral"])
-def test_other_architectures(name: str, word_tokenizer: Any) -> None:
-    torch.manual_seed(0)
-    if name == "gpt2":
-        model: Any = GPT2LMHeadModel(
-            GPT2Config(vocab_size=16, n_embd=32, n_layer=2, n_head=4, eos_token_id=0, bos_token_id=0)
-        )
-    elif name == "qwen3":
-        model = Qwen3ForCausalLM(Qwen3Config(**SIZES))
-    else:
-        model = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None))
-    lora = LoraSettings(target_modules=("c_attn",) if name == "gpt2" else ("q_proj", "v_proj"))
-    policy = Policy(PolicySettings(model=name, prompt_template="none", lora=lora), model, word_tokenizer)
+@pytest.mark.parametrize(
+    ("kind", "changes", "targets"),
+    [("gpt2", {}, ("c_attn",)), ("qwen3", {}, QV), ("mistral", {"sliding_window": None}, QV)],
+)
+def test_other_architectures(
+    small_model: Any, word_tokenizer: Any, kind: str, changes: dict[str, Any], targets: tuple[str, ...]
+) -> None:
+    model = small_model(kind, **changes)
+    lora = LoraSettings(target_modules=targets)
+    policy = Policy(PolicySettings(model=kind, prompt_template="none", lora=lora), model, word_tokenizer)
     assert can_pack(model.config)
     rows, packed = rows_and_packed()
     with torch.no_grad():
@@ -106,9 +82,9 @@ def test_other_architectures(name: str, word_tokenizer: Any) -> None:
 
 
 def test_windows_and_fused_kernels_keep_separate_rows() -> None:
-    windowed = MistralConfig(**SIZES, sliding_window=3, attn_implementation="sdpa")
+    windowed = MistralConfig(sliding_window=3, attn_implementation="sdpa")
     assert not can_pack(windowed)
-    fused = LlamaConfig(**{**SIZES, "bos_token_id": 1}, attn_implementation="flash_attention_2")
+    fused = LlamaConfig(attn_implementation="flash_attention_2")
     assert not can_pack(fused)
 
 

@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from proxygold.errors import DataError
 from proxygold.models.policy import Policy
 from proxygold.models.policy_settings import SamplingSettings
 from proxygold.models.token_batch import TokenBatch, pad_prompts, positions
@@ -73,7 +72,7 @@ def generate(
     (its logits can differ in their last bits with the batch). Raises DataError for a prompt that leaves no room
     for its completion.
     """
-    encoded = [policy.encode(prompt) for prompt in prompts]
+    encoded = [policy.prompts.encode(prompt) for prompt in prompts]
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
     size = max(1, batch_size // samples_per_prompt)
     completions: dict[int, list[Completion]] = {}
@@ -116,7 +115,7 @@ def sample(
     repeats = count // len(prompts)
     ids, prompt_mask = (tensor.to(policy.device) for tensor in pad_prompts(prompts, pad_token_id=policy.pad_token_id))
     width = ids.shape[1]
-    _check_room(policy, width, steps)
+    policy.prompts.check_room(width, steps)
     uniforms = torch.from_numpy(draws).to(policy.device, torch.float32 if policy.device.type == "mps" else None)
     eos = torch.tensor(sorted(policy.eos_token_ids), device=policy.device)
 
@@ -251,12 +250,3 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: SamplingSettings) 
     if candidates is not None:
         tokens = candidates.gather(1, tokens)
     return tokens.squeeze(1), logprobs.gather(1, tokens).squeeze(1)
-
-
-def _check_room(policy: Policy, width: int, steps: int) -> None:
-    limit = policy.context_length
-    if limit is not None and width + steps > limit:
-        raise DataError(
-            f"a prompt of {width} tokens and {steps} new ones do not fit the model's {limit}. Leave that prompt out, "
-            "or lower max_new_tokens."
-        )

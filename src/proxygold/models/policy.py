@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from proxygold.errors import ConfigError, DataError, ModelError, StoreError
-from proxygold.models.causal_lm import decoder_layers, load_causal_lm, pick_device, pick_dtype
+from proxygold.errors import ConfigError, ModelError, StoreError
+from proxygold.models.causal_lm import decoder_layers, load_causal_lm, load_tokenizer, pick_device, pick_dtype
 from proxygold.models.frozen_prefix import FrozenPrefix
 from proxygold.models.policy_settings import LoraSettings, PolicySettings
+from proxygold.models.projection import find_projection
+from proxygold.models.prompt_tokens import PromptTokens
 from proxygold.models.shared_prompts import can_pack, pack, unpack
 from proxygold.models.token_batch import TokenBatch
-from proxygold.records import Message, Prompt
 from proxygold.store import write_whole
-from proxygold.templates import PromptTemplate, get_template
-from proxygold.text import GENERIC_STOP_STRINGS
 
 __all__ = ["Policy"]
 
@@ -52,63 +52,40 @@ class Policy:
         self.pad_token_id: int = (
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.eos_token_ids)
         )
-        self._template = _prompt_template(settings.prompt_template, tokenizer)
+        self.prompts = PromptTokens(settings, tokenizer, model.config)
         model.requires_grad_(False)
         model.eval()
         self.causal_lm = model
         self._adapted = _add_lora(model, settings.lora)
+        # What was asked for, and not what PEFT finds: it knows nothing of an adapter that was merged before, nor that a
+        # bundled model's directory lies elsewhere on another machine.
+        self._adapted.peft_config["default"].base_model_name_or_path = _portable(settings.model)
         self._adapted.eval()  # PEFT's modules begin in training mode, with dropout
         self.trunk: nn.Module = model.base_model
-        self._lm_head: nn.Module = model.get_output_embeddings()
+        self._project = find_projection(settings.model, model)
         hidden_size = model.config.get_text_config().hidden_size
         # No dropout on the value head, unlike TRL's (0.1): values at rollout and at update would differ by it.
         self.value_head = nn.Linear(hidden_size, 1, device=self.device)
         layers = decoder_layers(model)
         self.frozen = FrozenPrefix(layers, _lowest_adapted(layers))
-        self._can_pack = can_pack(model.config)
+        self._can_pack = can_pack(model.config) and self._packing_agrees()
         self.reset(seed)
 
     @classmethod
     def load(cls, settings: PolicySettings, seed: int = 0) -> Policy:
         """Load a model, merge it with its adapter when it is one, and add a fresh adapter and value head.
 
-        Raises ModelError when the model cannot be read or is of a kind whose logits are not a linear map of its last
-        hidden states, ConfigError when the template or the adapter does not fit it.
+        Raises ModelError when the model cannot be read or used, ConfigError when the template or the adapter does not
+        fit it.
         """
         device = pick_device(settings.device)
-        model, tokenizer = load_causal_lm(settings.model, pick_dtype(settings.dtype, device), device)
-        return cls(settings, model, tokenizer, seed=seed)
-
-    # --- text and tokens ------------------------------------------------------------------------------------
+        model = load_causal_lm(settings.model, pick_dtype(settings.dtype, device), device)
+        return cls(settings, model, load_tokenizer(settings.model), seed=seed)
 
     @property
     def dtype_name(self) -> str:
         """The dtype of the frozen weights, such as `bfloat16`."""
         return str(self.causal_lm.dtype).removeprefix("torch.")
-
-    @property
-    def context_length(self) -> int | None:
-        """The most tokens that prompt and completion may have together, if the model says."""
-        length: int | None = getattr(self.causal_lm.config.get_text_config(), "max_position_embeddings", None)
-        return length
-
-    @property
-    def stop_strings(self) -> tuple[str, ...]:
-        """What ends a completion for features that count words: the template's role markers and the generic ones."""
-        return self._template.stop_strings if self._template else GENERIC_STOP_STRINGS
-
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt as the model reads it, up to its answer. Raises DataError when there are none."""
-        messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        if self.settings.system_prompt is not None and all(message["role"] != "system" for message in messages):
-            messages = [{"role": "system", "content": self.settings.system_prompt}, *messages]
-        if self._template is None:
-            ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        else:
-            ids = self.tokenizer(self._template.render(messages))["input_ids"]
-        if not ids:
-            raise DataError("a prompt has no token at all; give it some text or remove its row.")
-        return list(ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a completion: without special tokens, otherwise uncut."""
@@ -119,14 +96,30 @@ class Policy:
 
     def response_hidden(self, batch: TokenBatch) -> Tensor:
         """(n, T, d): the last hidden state from which each response token of `batch` is predicted."""
-        if batch.rows_per_prompt > 1 and self._can_pack:
-            packed = pack(batch, self.causal_lm.dtype)
-            return unpack(
-                self._run(packed.input_ids, packed.attention_mask, packed.position_ids, packed.frozen_hidden), batch
-            )
+        return self._packed(batch) if batch.rows_per_prompt > 1 and self._can_pack else self._apart(batch)
+
+    def _apart(self, batch: TokenBatch) -> Tensor:
         # Nothing is predicted from the last column.
         ids, mask, places = batch.input_ids[:, :-1], batch.attention_mask[:, :-1], batch.position_ids[:, :-1]
         return self._run(ids, mask, places, batch.frozen_hidden)[:, batch.prompt_width - 1 :]
+
+    def _packed(self, batch: TokenBatch) -> Tensor:
+        packed = pack(batch, self.causal_lm.dtype)
+        return unpack(
+            self._run(packed.input_ids, packed.attention_mask, packed.position_ids, packed.frozen_hidden), batch
+        )
+
+    @torch.no_grad()
+    def _packing_agrees(self) -> bool:
+        """Whether this model's own code takes packed rows: some compute positions from the mask (BLOOM's ALiBi)."""
+        batch = TokenBatch.build([[0, 1, 2]] * 2, [[0, 1, 2], [2, 1, 0]], pad_token_id=0, device=self.device)
+        apart = self._apart(batch)
+        try:
+            packed = self._packed(replace(batch, rows_per_prompt=2))
+        except Exception:  # noqa: BLE001 - whatever a model's code makes of such a mask: its rows stay apart
+            return False
+        # A wrong position changes a state by about its own size, rounding in bfloat16 by a hundredth.
+        return bool((packed - apart).abs().mean() <= 0.05 * apart.abs().mean())
 
     def _run(self, ids: Tensor, mask: Tensor, places: Tensor, frozen_hidden: Tensor | None) -> Tensor:
         eager = self.device.type == "cpu" and ids.shape[0] * ids.shape[1] ** 2 <= _EAGER_SCORES
@@ -137,8 +130,7 @@ class Policy:
 
     def project(self, hidden: Tensor) -> Tensor:
         """Logits (m, V) of hidden states (m, d), in the trunk's dtype."""
-        logits: Tensor = self._lm_head(hidden)
-        return logits
+        return self._project(hidden)
 
     def values(self, hidden: Tensor) -> Tensor:
         """Predicted return (…) of hidden states (…, d), float32."""
@@ -241,16 +233,9 @@ def _eos_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids)
 
 
-def _prompt_template(name: str, tokenizer: Any) -> PromptTemplate | None:
-    """None stands for the tokenizer's own chat template."""
-    if name != "chat":
-        return get_template(name)
-    if not tokenizer.chat_template:
-        raise ConfigError(
-            "policy.prompt_template is 'chat', but the model's tokenizer has no chat template. Name the format the "
-            "model was trained on: 'alpaca', 'vicuna', 'hh', 'chatml', or 'none' for the bare prompt."
-        )
-    return None
+def _portable(model: str) -> str:
+    directory = Path(model).expanduser()
+    return str(directory.resolve()) if directory.is_dir() else model
 
 
 def _add_lora(model: Any, lora: LoraSettings) -> Any:

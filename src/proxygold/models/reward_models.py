@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +26,12 @@ import numpy as np
 from proxygold.errors import ConfigError, DataError, ModelError
 from proxygold.models.bundled import resolve_model
 from proxygold.models.hub import find_checkpoint
+from proxygold.models.length_batches import length_groups, positions_of
+from proxygold.models.quiet import quiet_loading
 from proxygold.models.reward_inputs import encode_completion
 from proxygold.records import Example, FloatArray
 
-__all__ = ["GOLD_MINI", "RewardModel", "find_reward_model", "load_reward_model"]
+__all__ = ["GOLD_MINI", "RewardModel", "check_reward_model", "find_reward_model", "load_reward_model"]
 
 GOLD_MINI = "gold-mini"
 _GOLD_MINI_DIRECTORY = Path(__file__).parent / "gold_mini"
@@ -106,17 +107,14 @@ class RewardModel:
 
     def _batches(self, encoded: dict[int, dict[str, list[int]]]) -> Iterator[tuple[int, list[int]]]:
         """Padded length and rows of each forward pass, the longest first: memory runs out at once or never."""
-        by_length: defaultdict[int, list[int]] = defaultdict(list)
-        for row, inputs in encoded.items():
-            by_length[min(_padded_length(len(inputs["input_ids"])), self.max_length)].append(row)
-        for padded, rows in sorted(by_length.items(), reverse=True):
+        lengths = {row: len(inputs["input_ids"]) for row, inputs in encoded.items()}
+        for padded, rows in length_groups(lengths, self.max_length):
             for start in range(0, len(rows), self.batch_size):
                 yield padded, rows[start : start + self.batch_size]
 
     def _forward(self, rows: list[dict[str, list[int]]], padded: int) -> FloatArray:
         """The scores (len(rows),) of inputs that are all padded to one length, on the right."""
         import torch
-        from transformers.modeling_layers import GenericForSequenceClassification
 
         model, device = self._model, self._model.device
         lengths = torch.tensor([len(row["input_ids"]) for row in rows], device=device)
@@ -128,9 +126,9 @@ class RewardModel:
         # From lengths: SmolLM2 pads with the token that also ends every turn.
         inputs["attention_mask"] = (torch.arange(padded, device=device) < lengths[:, None]).long()
         with torch.inference_mode():
-            if isinstance(model, GenericForSequenceClassification):
-                # The model itself would read the score at the rightmost token that is not the padding
-                # token: too early where the conversation ends with that very token.
+            if isinstance(getattr(model, "score", None), torch.nn.Module):
+                # A decoder with a head, of any family. The model itself would read the score at the rightmost token
+                # that is not the padding token: too early where the conversation ends with that very token.
                 hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
                 logits = model.score(hidden[torch.arange(len(rows), device=device), lengths - 1])
             else:
@@ -181,7 +179,9 @@ def _load(name: str, device: str, dtype: str, max_length: int | None, batch_size
     place = pick_device(device)
     model = load_classifier(path, name, pick_dtype(dtype, place)).to(place)
     tokenizer = load_reward_tokenizer(path, name)
-    return RewardModel(name, model, tokenizer, max_length=_max_length(name, model, max_length), batch_size=batch_size)
+    return RewardModel(
+        name, model, tokenizer, max_length=_max_length(name, model.config, max_length), batch_size=batch_size
+    )
 
 
 def find_reward_model(name: str) -> str:
@@ -196,8 +196,50 @@ def find_reward_model(name: str) -> str:
     return find_checkpoint(name, "reward model")
 
 
-def _max_length(name: str, model: Any, asked: int | None) -> int:
-    positions = _positions(model)
+def check_reward_model(name: str, device: str = "auto", max_length: int | None = None) -> None:
+    """Raise what `load_reward_model` would, as far as that can be told without reading the weights.
+
+    For who needs the model late, such as a study its gold: that it is there, has one output and a tokenizer, reads
+    `max_length` tokens, and, of a whole model in a directory, that its checkpoint lacks nothing.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from proxygold.models.causal_lm import pick_device
+    from proxygold.models.classifiers import adapter_base, load_reward_tokenizer
+
+    path = find_reward_model(name)
+    pick_device(device)
+    base = adapter_base(path)
+    missing: set[str] = set()
+    try:
+        with quiet_loading():
+            config = AutoConfig.from_pretrained(path if base is None else resolve_model(base))
+            if not any("SequenceClassification" in kind for kind in config.architectures or ()):
+                config.num_labels = 1  # the head of a model that was never a classifier is made with one output
+            if base is None and Path(path).is_dir():
+                # On this device the checkpoint's names and shapes are read, and nothing else.
+                _, report = AutoModelForSequenceClassification.from_pretrained(
+                    path, config=config, device_map="meta", output_loading_info=True
+                )
+                missing = set(report["missing_keys"])
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError(f"cannot load {name!r} as a reward model: {error}") from error
+    if missing:
+        raise ModelError(
+            f"{name!r} is not a reward model: its checkpoint has no {', '.join(sorted(missing))}. "
+            "Give a sequence-classification model with one output, or train one: proxygold train reward-model."
+        )
+    if config.num_labels != 1:
+        raise ModelError(
+            f"{name!r} has {config.num_labels} outputs; a reward model has one. "
+            "Choose a reward model, not a classifier."
+        )
+    _max_length(name, config, max_length)
+    load_reward_tokenizer(path, name)
+
+
+def _max_length(name: str, config: Any, asked: int | None) -> int:
+    positions = positions_of(config)
     if asked is None:
         return min(_DEFAULT_MAX_LENGTH, positions or _DEFAULT_MAX_LENGTH)
     if asked < 1 or (positions is not None and asked > positions):
@@ -205,21 +247,6 @@ def _max_length(name: str, model: Any, asked: int | None) -> int:
             f"max_length is {asked}, but the reward model {name!r} reads 1 to {positions or 'any number of'} tokens."
         )
     return asked
-
-
-def _positions(model: Any) -> int | None:
-    """How many tokens the model has positions for; None where it says nothing of it."""
-    config = model.config.get_text_config()
-    positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is not None and "roberta" in config.model_type:
-        positions -= config.pad_token_id + 1  # RoBERTa and its kin count positions from the one after the padding index
-    return positions
-
-
-def _padded_length(length: int) -> int:
-    """Few enough lengths for answers to share forward passes, close enough for little padding."""
-    step = 8 if length <= 128 else 32
-    return -(-length // step) * step
 
 
 def _tokenizer_text(tokenizer: Any) -> str:
