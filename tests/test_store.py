@@ -1,8 +1,7 @@
-"""Files of a run appear whole or not at all, and come back as they were written."""
+"""Files of a run come back as they were written, and a damaged one is named."""
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from proxygold.errors import StoreError
 from proxygold.records import Rollout
-from proxygold.store import RunDirectory, to_json, whole_directory, write_whole
+from proxygold.store import RunDirectory, to_json
 
 
 @pytest.fixture
@@ -24,35 +23,6 @@ def run(tmp_path: Path) -> RunDirectory:
 def test_json_has_null_where_python_has_nan_or_infinity() -> None:
     line = to_json({"a": math.nan, "b": [math.inf, 1.5], "c": np.float64("nan"), "d": np.int64(3), "e": "é"})
     assert line == '{"a": null, "b": [null, 1.5], "c": null, "d": 3, "e": "é"}'
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_whole(path, "old")
-    with pytest.raises(TypeError):
-        write_whole(path, 3)  # type: ignore[arg-type]
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file.txt"]
-
-
-def test_a_directory_that_fails_half_way_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), whole_directory(tmp_path / "checkpoint") as directory:
-        (directory / "half").write_text("x")
-        raise RuntimeError
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_directory_replaces_an_older_one_whole(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        with whole_directory(tmp_path / "checkpoint") as directory:
-            (directory / name).write_text("x")
-    assert os.listdir(tmp_path / "checkpoint") == ["second"]
-
-
-def test_where_nothing_can_be_written_the_error_says_so(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a directory")
-    with pytest.raises(StoreError, match=r"cannot write .*file/inner.*Nothing was written over"):
-        write_whole(tmp_path / "file" / "inner", "x")
 
 
 def test_rollouts_come_back_equal(run: RunDirectory) -> None:
@@ -95,13 +65,96 @@ def test_half_a_last_line_is_not_read_and_goes_when_the_log_is_cut(run: RunDirec
     assert arm.train_log.read_text() == '{"step": 1}\n'
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{broken", r"train\.jsonl:2 is not JSON \(Expecting .* at column 2\)\. Delete that line"),
+        (b"\0" * 20, r"train\.jsonl:2 is not JSON"),  # what a power cut can leave
+        (b'{"step": "\xff"}', r"train\.jsonl:2 is not JSON \('utf-8' codec"),
+        (b"3", r"train\.jsonl:2 is not a record of this kind\. Delete that line"),
+        (b'{"reward": 1}', r"train\.jsonl:2 is not a record of this kind"),
+    ],
+)
+def test_a_damaged_line_of_the_log_names_file_and_line(run: RunDirectory, line: bytes, message: str) -> None:
+    arm = run.arm("LI", 0)
+    arm.append_step({"step": 1})
+    with arm.train_log.open("ab") as file:
+        file.write(line + b"\n")
+    arm.append_step({"step": 3})
+    for read in (arm.read_steps, lambda: arm.cut_log(1)):
+        with pytest.raises(StoreError, match=message):
+            read()
+
+
 def test_damaged_rollouts_name_file_and_line(run: RunDirectory) -> None:
     arm = run.arm("LI", 0)
     arm.write_rollouts(0, [Rollout("a", "p", "c", 1, True)])
-    with arm.rollouts(0).open("a") as file:
-        file.write("{broken\n")
-    with pytest.raises(StoreError, match=r"step-0\.jsonl:2 is not JSON.*Delete the file"):
+    whole = arm.rollouts(0).read_text()
+    for line, message in (
+        ("{broken", "is not JSON"),
+        ("{}", "is not a record"),
+        ('{"prompt_id": "b"}', "is not a record"),
+    ):
+        arm.rollouts(0).write_text(f"{whole}{line}\n")
+        with pytest.raises(StoreError, match=rf"step-0\.jsonl:2 {message}.*Delete the file"):
+            arm.read_rollouts(0)
+    arm.rollouts(0).write_text("")
+    with pytest.raises(StoreError, match=r"step-0\.jsonl is empty\. Delete the file"):
         arm.read_rollouts(0)
+
+
+def test_damaged_scores_name_the_file(run: RunDirectory) -> None:
+    arm = run.arm("LI", 0)
+    arm.write_scores(20, pa.table({"prompt_id": ["a"], "proxy": [0.5]}))
+    arm.scores(20).write_bytes(arm.scores(20).read_bytes()[:-9])
+    with pytest.raises(StoreError, match=r"step-20\.parquet cannot be read .*Delete the file"):
+        arm.read_scores(20)
+
+
+def test_what_is_no_checkpoint_is_passed_over(run: RunDirectory) -> None:
+    arm = run.arm("LI", 0)
+    arm.write_scores(20, pa.table({"prompt_id": ["a"]}))
+    (arm.scores(20).parent / "step-20 (copy).parquet").touch()
+    assert arm.score_steps() == [20]
+    assert arm.checkpoint_steps() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"name: x\nrewards: {LI: LI\nseeds: [0]\n", r"study\.yaml is damaged: line 3, "),
+        (b"name: \xff\n", r"study\.yaml is damaged: .*codec"),
+        (b"\0\0\0", r"study\.yaml is damaged: unacceptable character"),
+        (b"just text\n", r"study\.yaml is damaged: it has no keys and values\. .*another name"),
+        (b"rewards: [LI]\nseeds: [0]\n", r"study\.yaml is damaged: it lacks the rewards"),
+        (b"rewards: {LI: LI}\n", r"study\.yaml is damaged: it lacks .* the list of seeds"),
+    ],
+)
+def test_a_damaged_study_names_the_file(run: RunDirectory, text: bytes, message: str) -> None:
+    run.path.mkdir(parents=True)
+    run.study_file.write_bytes(text)
+    with pytest.raises(StoreError, match=message) as caught:
+        run.arms()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b'{"version": ', b"\xff", b"[1]"])
+def test_a_damaged_provenance_names_the_file(run: RunDirectory, text: bytes) -> None:
+    run.path.mkdir(parents=True)
+    run.provenance_file.write_bytes(text)
+    with pytest.raises(StoreError, match=r"provenance\.json is damaged: .*put it back from a copy"):
+        run.read_provenance()
+
+
+def test_rejected_prompts_come_back(run: RunDirectory) -> None:
+    assert run.read_rejected() == []
+    rows = [{"split": "train", "id": "line-3", "reason": "not JSON"}]
+    run.write_rejected(rows)
+    assert run.read_rejected() == rows
+    with run.rejected_file.open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(StoreError, match=r"rejected\.jsonl:2 is not a record of this kind\. Delete that line"):
+        run.read_rejected()
 
 
 def test_no_run_says_what_to_give(run: RunDirectory) -> None:

@@ -10,8 +10,9 @@
       rejected.jsonl                      prompts left out before training, each with its reason
       monotonicity.json  report.html      the verdict as numbers; the page
 
-Files appear whole or not at all: they are written beside their place and renamed into it. The training log only
-grows, and a resumed run cuts it back to its checkpoint. Reading needs no deep-learning library.
+Files appear whole or not at all: they are written beside their place and renamed into it. What a killed writer left
+beside it goes at the next write to the same place. The training log only grows, and a resumed run cuts it back to its
+checkpoint. Reading needs no deep-learning library.
 """
 
 from __future__ import annotations
@@ -19,12 +20,10 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import os
-import shutil
-import uuid
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ import yaml
 
 from proxygold.errors import StoreError
 from proxygold.records import Rollout
+from proxygold.whole_files import storage_error, whole_directory, whole_file, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,6 +44,10 @@ def to_json(value: Any) -> str:
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
 
 
+# What to do about a damaged file that a run makes by itself.
+MADE_AGAIN = "Delete the file and give the same command again: only what is missing is made."
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -54,67 +58,6 @@ def _finite(value: Any) -> Any:
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a numpy scalar
         return _finite(value.item())
     return value
-
-
-def _beside(path: Path) -> Path:
-    # The process id and a random part keep two writers apart; the leading dot keeps readers away.
-    return path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-
-
-def _storage_error(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"cannot write {path}: {error.strerror or error}. Nothing was written over. "
-        "Free some space or choose another place, then run the same command again: what is done is kept."
-    )
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that it appears whole or not at all. Raises StoreError when the disk refuses."""
-    data = content.encode() if isinstance(content, str) else content
-    temporary = _beside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise _storage_error(path, error) from error
-    finally:
-        with suppress(OSError):  # where it could not be made, or is renamed already, there is nothing to remove
-            temporary.unlink()
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; it takes its place at `path` when the block ends without an error, else it vanishes."""
-    temporary = _beside(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise _storage_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-@contextmanager
-def whole_directory(path: Path) -> Iterator[Path]:
-    """Give a directory to fill; it takes its place at `path` when the block ends without an error, else it vanishes."""
-    temporary = _beside(path)
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    except OSError as error:
-        raise _storage_error(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +81,19 @@ class ArmDirectory:
             with self.train_log.open("a", encoding="utf-8") as file:
                 file.write(to_json(record) + "\n")
         except OSError as error:
-            raise _storage_error(self.train_log, error) from error
+            raise storage_error(self.train_log, error) from error
 
     def read_steps(self) -> list[dict[str, Any]]:
-        """The steps logged so far, oldest first. A half-written last line (a killed process) is left out."""
+        """The steps logged so far, oldest first. A half-written last line (a killed process) is left out.
+
+        Raises StoreError when any other line is damaged.
+        """
         if not self.train_log.exists():
             return []
-        lines = self.train_log.read_text(encoding="utf-8").split("\n")
         # Without its newline the last line may be half of one.
-        return [json.loads(line) for line in lines[:-1] if line]
+        whole, _, _ = self.train_log.read_bytes().rpartition(b"\n")
+        remedy = "Delete that line, which only the training curves need, and give the same command again."
+        return _parse_jsonl(self.train_log, whole, {"step"}, None, remedy)
 
     def cut_log(self, step: int) -> None:
         """Drop what was logged after `step`, so that a resumed run writes each step once."""
@@ -178,7 +125,13 @@ class ArmDirectory:
         write_whole(self.rollouts(step), "".join(to_json(asdict(rollout)) + "\n" for rollout in rollouts))
 
     def read_rollouts(self, step: int) -> list[Rollout]:
-        return [Rollout(**row) for row in _read_jsonl(self.rollouts(step), {f.name for f in fields(Rollout)})]
+        """The answers at a checkpoint. Raises StoreError when the file is damaged."""
+        path = self.rollouts(step)
+        needed = {f.name for f in fields(Rollout) if f.default is MISSING}
+        rows = _parse_jsonl(path, path.read_bytes(), needed, {f.name for f in fields(Rollout)}, MADE_AGAIN)
+        if not rows:
+            raise StoreError(f"{path} is empty. {MADE_AGAIN}")
+        return [Rollout(**row) for row in rows]
 
     def rollout_steps(self) -> list[int]:
         return _steps(self.path / "rollouts", ".jsonl")
@@ -200,9 +153,14 @@ class ArmDirectory:
         write_whole(self.scores(step), buffer.getvalue().to_pybytes())
 
     def read_scores(self, step: int) -> pa.Table:
+        """The scores of a checkpoint. Raises StoreError when the file is damaged."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.scores(step))
+        try:
+            return pq.read_table(self.scores(step))
+        except (pa.ArrowException, OSError) as error:  # pyarrow says OSError for bytes that it cannot decode
+            raise StoreError(f"{self.scores(step)} cannot be read ({error}). {MADE_AGAIN}") from error
 
     def score_steps(self) -> list[int]:
         return _steps(self.path / "scores", ".parquet")
@@ -211,25 +169,39 @@ class ArmDirectory:
 def _steps(directory: Path, suffix: str) -> list[int]:
     if not directory.is_dir():
         return []
-    names = (entry.name for entry in directory.iterdir() if entry.name.startswith("step-"))
-    return sorted(int(name.removeprefix("step-").removesuffix(suffix)) for name in names if name.endswith(suffix))
+    ours = re.compile(rf"step-(\d+){re.escape(suffix)}")
+    return sorted(int(found[1]) for entry in directory.iterdir() if (found := ours.fullmatch(entry.name)))
 
 
-def _read_jsonl(path: Path, allowed: set[str]) -> list[dict[str, Any]]:
+def _parse_jsonl(
+    path: Path, content: bytes, needed: set[str], allowed: set[str] | None, remedy: str
+) -> list[dict[str, Any]]:
+    """The records of a JSONL file of ours. Raises StoreError with the line of one that is damaged, and the remedy.
+
+    A record has the `needed` keys and, unless that is None, no others than `allowed`. Blank lines are passed over.
+    """
     rows = []
     # Not splitlines(): it also breaks at characters that JSON leaves bare inside a text, such as U+2028.
-    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise StoreError(
-                f"{path}:{number} is not JSON ({error}). Delete the file to have it made again."
-            ) from error
-        if not isinstance(row, dict) or not set(row) <= allowed:
-            raise StoreError(f"{path}:{number} is not a record of this kind. Delete the file to have it made again.")
+            row = json.loads(line.decode())
+        except ValueError as error:  # not JSON, or not UTF-8
+            problem = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            raise StoreError(f"{path}:{number} is not JSON ({problem}). {remedy}") from error
+        if not isinstance(row, dict) or not needed <= row.keys() or not (allowed is None or row.keys() <= allowed):
+            raise StoreError(f"{path}:{number} is not a record of this kind. {remedy}")
         rows.append(row)
     return rows
+
+
+def _place_and_problem(error: Exception) -> str:
+    """What a parser said, on one line, with the line of the file where it says one."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"line {mark.line + 1}, {getattr(error, 'problem', None) or 'not YAML'}"
+    return " ".join(str(error).split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,29 +231,47 @@ class RunDirectory:
     def arms(self) -> list[ArmDirectory]:
         """Every reward and seed that the study names and that has begun, in the study's order."""
         study = self.read_study()
-        arms = [self.arm(reward, seed) for reward in study["rewards"] for seed in study["seeds"]]
+        rewards, seeds = study.get("rewards"), study.get("seeds")
+        if not isinstance(rewards, dict) or not isinstance(seeds, list):
+            raise self._damaged(self.study_file, "it lacks the rewards, by name, or the list of seeds")
+        arms = [self.arm(reward, seed) for reward in rewards for seed in seeds]
         return [arm for arm in arms if arm.path.is_dir()]
 
     def read_study(self) -> dict[str, Any]:
-        """The resolved study. Raises StoreError when this is no run directory."""
+        """The resolved study. Raises StoreError when this is no run directory, or its study.yaml is damaged."""
         if not self.exists():
             raise StoreError(
                 f"{self.path} is not a run: it has no study.yaml. "
                 "Give the directory that `proxygold run` or `proxygold demo` printed, such as runs/NAME."
             )
-        study = yaml.safe_load(self.study_file.read_text(encoding="utf-8"))
+        try:
+            study = yaml.safe_load(self.study_file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise self._damaged(self.study_file, _place_and_problem(error)) from error
         if not isinstance(study, dict):
-            raise StoreError(f"{self.study_file} is damaged: a mapping was expected.")
+            raise self._damaged(self.study_file, "it has no keys and values")
         return study
+
+    def _damaged(self, file: Path, trouble: str) -> StoreError:
+        return StoreError(
+            f"{file} is damaged: {trouble}. A run cannot make it again: mend it, put it back from a copy, or begin "
+            f"anew under another name (name=…). {self.path} is as it was."
+        )
 
     def write_study(self, study: Mapping[str, Any]) -> None:
         text = yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True, width=120)
         write_whole(self.study_file, text)
 
     def read_provenance(self) -> dict[str, Any]:
+        """Versions, commit and hardware; nothing when none were recorded. Raises StoreError when it is damaged."""
         if not self.provenance_file.exists():
             return {}
-        provenance: dict[str, Any] = json.loads(self.provenance_file.read_text(encoding="utf-8"))
+        try:
+            provenance = json.loads(self.provenance_file.read_text(encoding="utf-8"))
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise self._damaged(self.provenance_file, _place_and_problem(error)) from error
+        if not isinstance(provenance, dict):
+            raise self._damaged(self.provenance_file, "it has no keys and values")
         return provenance
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
@@ -293,6 +283,13 @@ class RunDirectory:
 
     def write_rejected(self, rows: Iterable[Mapping[str, Any]]) -> None:
         write_whole(self.rejected_file, "".join(to_json(row) + "\n" for row in rows))
+
+    def read_rejected(self) -> list[dict[str, Any]]:
+        """The prompts that were left out: each with its `split` and `reason`. Raises StoreError when it is damaged."""
+        if not self.rejected_file.exists():
+            return []
+        remedy = "Delete that line: training and verdict do not need it."
+        return _parse_jsonl(self.rejected_file, self.rejected_file.read_bytes(), {"split", "reason"}, None, remedy)
 
     def write_calibration(self, rollouts: Iterable[Rollout]) -> None:
         lines = (to_json(asdict(rollout)) + "\n" for rollout in rollouts)
@@ -318,7 +315,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / ".lock").open("a+")
         except OSError as error:
-            raise _storage_error(self.path, error) from error
+            raise storage_error(self.path, error) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxygold.store import RunDirectory
-
-PROXYGOLD = Path(sys.executable).with_name("proxygold")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
-def proxygold(*arguments: object, cwd: Path, file_limit: int | None = None) -> subprocess.CompletedProcess[str]:
-    def limit() -> None:  # no file may grow past this: what a full disk looks like to a program
-        if file_limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-
-    return subprocess.run(
-        [str(PROXYGOLD), *map(str, arguments)],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +22,7 @@ def proxygold(*arguments: object, cwd: Path, file_limit: int | None = None) -> s
         ("training.stepz=3", "Did you mean 'steps'?"),
     ],
 )
-def test_bad_input_is_2_and_leaves_no_run(study_file: Path, override: str, message: str) -> None:
+def test_bad_input_is_2_and_leaves_no_run(proxygold: Any, study_file: Path, override: str, message: str) -> None:
     done = proxygold("run", study_file, override, cwd=study_file.parent)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
@@ -54,7 +31,7 @@ def test_bad_input_is_2_and_leaves_no_run(study_file: Path, override: str, messa
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(study_file: Path) -> None:
+def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(proxygold: Any, study_file: Path) -> None:
     # The checkpoint's adapter or optimiser state is larger than any log, so the first checkpoint is what fails.
     full = proxygold("run", study_file, cwd=study_file.parent, file_limit=4_000)
     assert full.returncode == 2, full.stderr
@@ -72,7 +49,7 @@ def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(study_file: Path
 
 
 @pytest.mark.slow
-def test_piped_output_is_the_verdict_and_where_things_are(study_file: Path) -> None:
+def test_piped_output_is_the_verdict_and_where_things_are(proxygold: Any, study_file: Path) -> None:
     done = proxygold("run", study_file, cwd=study_file.parent)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -80,9 +57,13 @@ def test_piped_output_is_the_verdict_and_where_things_are(study_file: Path) -> N
     assert "report  runs/tiny/report.html" in done.stdout
 
 
-def test_left_out_prompts_are_told_and_strict_makes_them_2(study_file: Path) -> None:
-    with (study_file.parent / "train.jsonl").open("a") as file:
-        file.write("{broken\n")
+def test_left_out_prompts_are_told_and_strict_makes_them_2(proxygold: Any, study_file: Path) -> None:
+    for name, lines in (("train", 2), ("validation", 1)):
+        with (study_file.parent / f"{name}.jsonl").open("a") as file:
+            file.write("{broken\n" * lines)
     done = proxygold("run", study_file, "--strict", cwd=study_file.parent)
     assert done.returncode == 2
-    assert "1 prompts were left out; runs/tiny/rejected.jsonl lists each with its reason" in done.stdout
+    assert (
+        "2 train and 1 validation prompts were left out: runs/tiny/rejected.jsonl lists each with its reason."
+        in done.stdout
+    )

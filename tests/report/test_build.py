@@ -162,6 +162,17 @@ def test_study_and_provenance_are_there(text):
     assert "3f1c9a2b7d10" in text
 
 
+def test_prompts_that_were_left_out_are_told(tmp_path, synthetic, text):
+    assert "left out before training" not in text
+    run = synthetic.write_run(tmp_path / "r", rewards=("RER",), seeds=(0,))
+    run.write_rejected([{"split": "train", "id": "line-3", "reason": synthetic.HOSTILE}] * 4)
+    html = build_report(run).read_text(encoding="utf-8")
+    assert (
+        '<p class="note">4 prompts were left out before training (4 to train on); rejected.jsonl in the run&#39;s '
+        "directory lists each with its reason.</p>"
+    ) in html
+
+
 def test_building_again_gives_the_same_page(run, page):
     build_report(run)
     assert run.report_file.read_text(encoding="utf-8") == page

@@ -63,7 +63,12 @@ def test_overrides_go_over_the_file() -> None:
         ("training.steps=ten", r"training\.steps: input should be a valid integer.*\(given: 'ten'\)"),
         ("training.steps=750", r"training\.steps \(750\) must be a multiple of validation\.every \(500\)"),
         ("training.algorithm=dpo", r"training\.algorithm: input should be 'ppo' \(given: 'dpo'\)"),
-        ("name=../evil", r"name: string should match pattern"),
+        ("name=../evil", r"name: string should match pattern .*\(given: '\.\./evil'\)\.$"),
+        ("seeds=[-1]", r"seeds\.0: input should be greater than or equal to 0 \(given: -1\)"),
+        ("analysis.seed=-1", r"analysis\.seed: input should be greater than or equal to 0 \(given: -1\)"),
+        ("validation.seed=-1", r"validation\.seed: input should be greater than or equal to 0 \(given: -1\)"),
+        ("gold.dtype=float", r"gold\.dtype: input should be 'auto', 'float32' or 'bfloat16' \(given: 'float'\)"),
+        ("gold={model: a, model: b}", r"the value of 'gold=.*', line 1: the key 'model' occurs twice"),
         ("rewards={'a/b': LI}", r"'a/b' cannot name a reward: it becomes a directory"),
         ("rewards={evals: LI}", r"'evals' cannot name a reward"),
         ("seeds=[1, 1]", r"a seed occurs twice"),
@@ -90,6 +95,8 @@ def test_a_missing_key_is_named() -> None:
         ("- a\n- b", "it holds a list"),
         ("name: [", "is not YAML"),
         ("name: a\nseeds: [0]\nname: b", "line 3: the key 'name' occurs twice"),
+        ("name: a\n[1, 2]: b", "line 2: a list stands where a key is wanted"),
+        ("name: a\n? {a: b}\n: c", "line 2: a mapping stands where a key is wanted"),
     ],
 )
 def test_a_file_that_is_no_study(tmp_path: Path, text: str, message: str) -> None:
@@ -102,3 +109,18 @@ def test_a_file_that_is_no_study(tmp_path: Path, text: str, message: str) -> Non
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no study file"):
         load_study(tmp_path / "nope.yaml")
+
+
+def test_mappings_may_be_merged() -> None:
+    text = MINIMAL + "validation: &short {max_new_tokens: 32}\ntraining: {<<: *short, max_new_tokens: 64, steps: 500}\n"
+    study = parse_study(text)
+    assert (study.validation.max_new_tokens, study.training.max_new_tokens, study.training.steps) == (32, 64, 500)
+    with pytest.raises(ConfigError, match="the key 'steps' occurs twice"):
+        parse_study(text.replace("steps: 500", "steps: 500, steps: 1000"))
+    # PyYAML merges `b` into the encoder before it reads `b` itself: what `b` has from `a` is no second `r` of its own.
+    chained = (
+        "policy: {model: a, lora: &b {<<: &a {r: 4}, r: 2}}\ntraining: {}\ndata: {train: t, validation: v}\n"
+        "rewards: {LI: LI}\ngold: {model: g}\nname: n\nencoder: {<<: *b}\n"
+    )
+    with pytest.raises(ConfigError, match=r"encoder\.r: unknown key"):
+        parse_study(chained)

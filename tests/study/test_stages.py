@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from rich.console import Console
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from proxygold.errors import DataError, StoreError
+from proxygold.errors import ConfigError, DataError, ModelError, RewardError, StoreError
 from proxygold.store import RunDirectory
 from proxygold.study.loading import load_study
 from proxygold.study.plan import policy_memory, print_plan
-from proxygold.study.progress import StudyProgress
+from proxygold.study.progress import Advance, StudyProgress
 from proxygold.study.stages import StudyResult, run_study
 
 PROXYGOLD = Path(sys.executable).with_name("proxygold")
@@ -123,6 +127,58 @@ def test_interrupted_and_resumed_is_the_same_run(study_file: Path) -> None:
         assert first.arm(reward, 0).read_rollouts(6) == second.arm(reward, 0).read_rollouts(6)
 
 
+class StopsAt(StudyProgress):
+    """Ctrl-C in the middle of training, when `step` is logged and not yet saved."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(Console(quiet=True))
+        self.left = step
+
+    @contextmanager
+    def track(self, description: str, total: int) -> Iterator[Advance]:
+        def advance(done: int = 1, note: str = "") -> None:
+            self.left -= "train to step" in description
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+        yield advance
+
+
+def test_a_stop_between_two_validations_costs_few_steps(study_file: Path, one_thread: None) -> None:
+    overrides = ("rewards={LI: LI}", "validation.every=6", "training.save_every=2")
+    study = load_study(study_file, overrides)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, study_file.parent / "runs", StopsAt(5))
+    arm = RunDirectory(study_file.parent / "runs" / "tiny").arm("LI", 0)
+    assert arm.checkpoint_steps() == [4]  # the one of step 2 is gone; step 5 is lost
+    before = [row["seconds"] for row in arm.read_steps()]
+    result = run(study_file, *overrides)
+    assert [row["seconds"] for row in arm.read_steps()][:4] == before[:4]  # not trained again
+    # What was only there to go on from is gone, and nothing took it for a checkpoint to validate.
+    assert arm.checkpoint_steps() == [6]
+    assert not [path for path in (arm.path / "checkpoints").iterdir() if path.name.startswith(".")]
+    assert arm.rollout_steps() == arm.score_steps() == [0, 6]
+    whole = run(study_file, *overrides, "name=whole").run.arm("LI", 0)
+    assert curve(result.run, "LI") == curve(RunDirectory(study_file.parent / "runs" / "whole"), "LI")
+    for file in ("adapter_model.safetensors", "value_head.safetensors"):
+        assert (arm.checkpoint(6) / file).read_bytes() == (whole.checkpoint(6) / file).read_bytes()
+    assert arm.read_rollouts(6) == whole.read_rollouts(6)
+
+
+def test_answers_lost_before_a_checkpoint_in_between_are_made_again(study_file: Path, one_thread: None) -> None:
+    overrides = ("rewards={LI: LI}", "validation.every=3", "training.save_every=1")
+    with pytest.raises(KeyboardInterrupt):
+        run_study(load_study(study_file, overrides), study_file.parent / "runs", StopsAt(5))
+    arm = RunDirectory(study_file.parent / "runs" / "tiny").arm("LI", 0)
+    assert arm.checkpoint_steps() == [3, 4]
+    answers = arm.read_rollouts(3)
+    arm.rollouts(3).unlink()
+    run(study_file, *overrides)
+    assert arm.read_rollouts(3) == answers
+    whole = run(study_file, *overrides, "name=whole").run
+    assert arm.read_rollouts(6) == whole.arm("LI", 0).read_rollouts(6)  # step 5 began from step 4, not from step 3
+
+
 def test_another_study_of_the_same_name_is_refused(study_file: Path) -> None:
     result = run(study_file)
     before = files(result.run)
@@ -135,7 +191,7 @@ def test_changed_prompts_are_noticed(study_file: Path) -> None:
     run(study_file)
     validation = study_file.parent / "validation.jsonl"
     validation.write_text(validation.read_text().replace("Name a tree.", "Name a bird."))
-    with pytest.raises(StoreError, match=r"cannot go on: prompts\.validation\.sha256 changed since it began"):
+    with pytest.raises(StoreError, match=r"cannot go on: prompts\.validation\.sha256 \(.*\) changed since it began"):
         run(study_file)
 
 
@@ -185,6 +241,24 @@ def test_prompts_that_cannot_be_scored_are_left_out_and_listed(study_file: Path)
     assert "reference" in listed[1]["reason"]
 
 
+def test_prompts_without_room_for_an_answer_are_left_out_and_listed(
+    study_file: Path, tiny_models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    policy = shutil.copytree(tiny_models[0], tmp_path / "short")
+    config = json.loads((policy / "config.json").read_text())
+    (policy / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 100}))
+    with (study_file.parent / "validation.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "long", "prompt": "word " * 90, "query_type": "open_ended"}) + "\n")
+    overrides = (f"policy.model={policy}", "rewards={LI: LI}", "training.steps=2", "validation.every=2")
+    result = run(study_file, *overrides)
+    [listed] = [json.loads(line) for line in result.run.rejected_file.read_text().splitlines()]
+    assert (listed["split"], listed["id"]) == ("validation", "long")
+    assert "and 8 new ones do not fit the model's 100" in listed["reason"]
+    assert len(run(study_file, *overrides).rejected) == 1  # the same when it goes on
+    with pytest.raises(DataError, match="no train prompt can be read by the policy: a prompt of"):
+        run(study_file, *overrides, "training.max_new_tokens=99", "name=none")
+
+
 def test_no_prompt_left_is_an_error(study_file: Path) -> None:
     (study_file.parent / "train.jsonl").write_text('{"prompt": "Hi", "query_type": "closed_ended"}\n')
     with pytest.raises(DataError, match="no train prompt can be scored by every reward: .*reference"):
@@ -196,6 +270,80 @@ def test_a_prompt_to_train_and_validate_on_is_an_error(study_file: Path) -> None
     validation.write_text(validation.read_text() + train.read_text().splitlines()[0].replace("t1", "v9") + "\n")
     with pytest.raises(DataError, match='1 prompts are in both data.train and data.validation, such as "Name a color'):
         run(study_file)
+
+
+def short_gold(tiny_models: tuple[Path, Path], to: Path, **config: object) -> Path:
+    """The tiny gold model with other words in its configuration."""
+    gold = shutil.copytree(tiny_models[1], to)
+    told = json.loads((gold / "config.json").read_text())
+    (gold / "config.json").write_text(json.dumps({**told, **config}))
+    return gold
+
+
+def test_gold_reads_what_it_can_unless_told(study_file: Path, tiny_models: tuple[Path, Path], tmp_path: Path) -> None:
+    gold = short_gold(tiny_models, tmp_path / "short", max_position_embeddings=512)
+    overrides = (f"gold.model={gold}", "rewards={LI: LI}", "training.steps=2")
+    with pytest.raises(ModelError, match=r"max_length is 1024, but the reward model '.*short' reads 1 to 512 tokens"):
+        run(study_file, *overrides, "gold.max_length=1024")
+    assert not RunDirectory(study_file.parent / "runs" / "tiny").exists()
+    assert run(study_file, *overrides).run.arm("LI", 0).score_steps() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("gold", "error", "message"),
+    [
+        ("a policy", ModelError, r"is not a reward model: its checkpoint has no score\.weight"),
+        ("two outputs", ModelError, "has 2 outputs; a reward model has one"),
+        ("no tokenizer", ModelError, "the tokenizer of .* cannot be loaded"),
+        ("no device", ConfigError, "device 'cuda:63' cannot be used here"),
+    ],
+)
+def test_what_gold_cannot_do_is_told_before_training(
+    study_file: Path,
+    tiny_models: tuple[Path, Path],
+    tmp_path: Path,
+    gold: str,
+    error: type[Exception],
+    message: str,
+) -> None:
+    model, device = tiny_models[1], "auto"
+    if gold == "a policy":
+        model = tiny_models[0]
+    elif gold == "two outputs":
+        LlamaForSequenceClassification(LlamaConfig.from_pretrained(tiny_models[1], num_labels=2)).save_pretrained(
+            model := tmp_path / "two"
+        )
+    elif gold == "no tokenizer":
+        model = short_gold(tiny_models, tmp_path / "mute")
+        for file in model.glob("*token*"):
+            file.unlink()
+    else:
+        device = "cuda:63"
+    overrides = (f"gold.model={model}", f"gold.device={device}")
+    with pytest.raises(error, match=message):
+        run(study_file, *overrides)
+    assert not RunDirectory(study_file.parent / "runs" / "tiny").exists()
+    with pytest.raises(error, match=message):
+        print_plan(load_study(study_file, overrides), study_file.parent / "runs", Console(quiet=True))
+
+
+def test_a_reward_line_is_read_before_any_prompt(study_file: Path) -> None:
+    overrides = ("rewards={R: LI * nonsense}", "data.train=nowhere.jsonl")
+    with pytest.raises(RewardError, match="unknown name 'nonsense'"):
+        run(study_file, *overrides)
+    with pytest.raises(RewardError, match="unknown name 'nonsense'"):
+        print_plan(load_study(study_file, overrides), study_file.parent / "runs", Console(quiet=True))
+
+
+def test_the_plan_of_an_adapter_is_its_base_models(
+    study_file: Path, tiny_models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(LlamaForCausalLM.from_pretrained(tiny_models[0]), LoraConfig(task_type="CAUSAL_LM"))
+    adapted.save_pretrained(tmp_path / "adapter")
+    study = load_study(study_file, [f"policy.model={tmp_path / 'adapter'}"])
+    assert policy_memory(study) == policy_memory(load_study(study_file))
 
 
 def test_the_plan_says_what_would_be_done_and_makes_nothing(study_file: Path) -> None:

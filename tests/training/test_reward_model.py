@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from trl import RewardTrainer
 
 from proxygold.data.preferences import PreferencePair
 from proxygold.errors import DataError, StoreError
 from proxygold.models.bundled import bundled_policy_path
 from proxygold.models.reward_models import load_reward_model
 from proxygold.records import Example
-from proxygold.training.reward_model import RewardModelConfig, split_by_prompt, train_reward_model
+from proxygold.training.reward_model import RewardModelConfig, train_reward_model
 
 TOPICS = ["tea", "rain", "dogs", "bread", "snow", "bikes", "stars", "moss", "trains", "jazz", "maps", "soup"]
 GOOD = ["Certainly, here is an answer.", "Certainly, and with pleasure.", "Certainly: this is how."]
@@ -159,7 +162,74 @@ def test_a_stopped_training_goes_on_to_the_same_model(trained, settings, tmp_pat
         load_reward_model(str(directory), device="cpu", dtype="float32").score(examples)[0]
         for directory in (result.directory, resumed.directory)
     )
-    assert second == pytest.approx(first, abs=1e-2)
+    assert list(second) == list(first)
+
+
+@pytest.fixture(scope="module")
+def epochs(settings):
+    """Three epochs of 22 pairs, 4 steps each; dropout, so that torch's random numbers count as well."""
+    return settings | {"max_steps": None, "epochs": 3, "learning_rate": 1e-2, "save_every": 2, "lora_dropout": 0.1}
+
+
+@pytest.fixture(scope="module")
+def train_and_watch(epochs):
+    """Trains in a directory, up to Ctrl-C in a step if one is given; returns the result and the batches seen."""
+    pairs = [*pairs_about(TOPICS[:7]), pairs_about(["cats"])[0]]
+
+    def train(out, stop_in=None):
+        batches = []
+
+        def step(trainer, model, inputs, *rest, **named):
+            batches.append([tuple(row) for row in inputs["input_ids"].tolist()])
+            if len(batches) == stop_in:
+                raise KeyboardInterrupt
+            return plain(trainer, model, inputs, *rest, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            plain = RewardTrainer.training_step
+            patch.setattr(RewardTrainer, "training_step", step)
+            config = RewardModelConfig(**epochs)
+            if stop_in is None:
+                return train_reward_model(config, pairs, out, held_out=pairs_about(TOPICS[8:])), batches
+            with pytest.raises(KeyboardInterrupt):
+                train_reward_model(config, pairs, out, held_out=pairs_about(TOPICS[8:]))
+        return None, batches
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(train_and_watch, tmp_path_factory):
+    out = tmp_path_factory.mktemp("uninterrupted")
+    return out, *train_and_watch(out)
+
+
+def test_every_epoch_has_every_pair_once_in_another_order(uninterrupted):
+    _, _, batches = uninterrupted
+    assert [len(batch) for batch in batches] == [12, 12, 12, 8] * 3  # two rows a pair, and 22 = 6 + 6 + 6 + 4
+    tokens = [[tuple(t for t in row if t != 0) for batch in batches[i : i + 4] for row in batch] for i in (0, 4, 8)]
+    assert sorted(tokens[0]) == sorted(tokens[1]) == sorted(tokens[2])
+    assert len(set(tokens[0])) == 44
+    assert tokens[0] != tokens[1] != tokens[2] != tokens[0]
+
+
+def test_a_training_stopped_in_two_epochs_goes_on_with_the_same_batches_to_the_same_weights(
+    train_and_watch, uninterrupted, tmp_path
+):
+    out, result, batches = uninterrupted
+    # A checkpoint comes after every second step, an epoch has 4: the first stop goes on at a boundary, the second not.
+    _, first = train_and_watch(tmp_path, stop_in=6)
+    _, second = train_and_watch(tmp_path, stop_in=4)
+    resumed, third = train_and_watch(tmp_path)
+    assert first == batches[:6]
+    assert second == batches[4:8]
+    assert third == batches[6:]
+    last = "checkpoints/checkpoint-12/adapter_model.safetensors"  # in float32; the saved model is rounded to 16 bits
+    weights, expected = (load_file(directory / last) for directory in (tmp_path, out))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert resumed.final_loss == result.final_loss
+    assert resumed.accuracy == result.accuracy
 
 
 def test_another_training_is_not_written_over(trained, settings, tmp_path):
@@ -174,23 +244,58 @@ def test_another_training_is_not_written_over(trained, settings, tmp_path):
 
 def test_too_few_pairs_say_so(settings, tmp_path):
     config = RewardModelConfig(**settings | {"max_length": 8})
-    with pytest.raises(DataError, match="0 of 36 pairs fit into max_length=8 tokens"):
-        train_reward_model(config, pairs_about(TOPICS), tmp_path / "out", held_out=pairs_about(TOPICS[:1]))
+    with pytest.raises(DataError, match="0 of 33 pairs fit into max_length=8 tokens"):
+        train_reward_model(config, pairs_about(TOPICS[1:]), tmp_path / "out", held_out=pairs_about(TOPICS[:1]))
+    with pytest.raises(DataError, match="none of the 0 pairs to hold out can be used"):
+        train_reward_model(config, pairs_about(TOPICS), tmp_path / "other", held_out=[])
 
 
-def test_a_prompt_falls_on_one_side_with_all_that_follows_it():
-    pairs = pairs_about([f"thing {number}" for number in range(300)])
-    first = pairs[0].prompt
+# As Gemma's: turns have to alternate, and no system turn is known.
+STRICT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>{% endfor %}"
+)
+
+
+def after_system(topic, place):
+    turns = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": f"Tell me about {topic}."})
+    return PreferencePair(turns, GOOD[0], BAD[0], "odd", place)
+
+
+def test_pairs_that_the_template_refuses_and_shared_prompts_are_left_out_and_reported(settings, tmp_path):
+    config = RewardModelConfig(**settings | {"max_steps": 1, "chat_template": STRICT_TEMPLATE})
     follow_up = PreferencePair(
-        (*first, {"role": "assistant", "content": "Well."}, {"role": "user", "content": "Go on."}), "A", "B"
-    )
-    train, held_out = split_by_prompt([*pairs, follow_up], 0.2)
-    assert {pair.prompt[0]["content"] for pair in train}.isdisjoint(pair.prompt[0]["content"] for pair in held_out)
-    assert len(train) + len(held_out) == 901
-    # Binomial: 300 prompts at 0.2 are 60 with a standard deviation of 6.9.
-    assert 3 * 40 < len(held_out) < 3 * 80
-    with pytest.raises(DataError, match="one side is empty"):
-        split_by_prompt(pairs[:3], 0.2)
+        ({"role": "user", "content": " tell me about MOSS."}, {"role": "assistant", "content": "It is green."}, {"role": "user", "content": "More."}),
+        GOOD[1], BAD[1],
+    )  # fmt: skip
+    pairs = [after_system("tea", "pairs.jsonl:1"), *pairs_about(TOPICS[:4]), follow_up, *pairs_about(["moss"])]
+    held_out = [*pairs_about(["moss", "jazz"]), after_system("maps", "")]
+    out = tmp_path / "out"
+    result = train_reward_model(config, pairs, out, held_out=held_out)
+    reason = "the reward model's chat template refuses the conversation: roles must alternate"
+    assert result.refused == (f"pairs.jsonl:1: {reason}", f"pair 7: {reason}")
+    assert (result.trained_pairs, result.shared_pairs, result.dropped_pairs) == (12, 4, 0)
+    assert result.held_out_pairs == result.accuracy.overall.n == 6  # whole, but for the pair that cannot be read
+    assert train_reward_model(config, pairs, out, held_out=held_out) == result  # as it is told again
+
+
+def test_when_the_template_refuses_every_pair_the_first_is_named(settings, tmp_path):
+    config = RewardModelConfig(**settings | {"chat_template": STRICT_TEMPLATE})
+    odd = [after_system(topic, f"pairs.jsonl:{line}") for line, topic in enumerate(TOPICS[:3], start=4)]
+    with pytest.raises(
+        DataError, match=r"0 of 3 pairs .* 3 were refused, first pairs\.jsonl:4: .*roles must alternate"
+    ):
+        train_reward_model(config, odd, tmp_path / "out", held_out=pairs_about(["jazz"]))
+    with pytest.raises(DataError, match=r"none of the 3 pairs to hold out can be used. The first: pairs\.jsonl:4"):
+        train_reward_model(config, pairs_about(["jazz"]), tmp_path / "other", held_out=odd)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with pytest.raises(ValidationError, match="seed"):
+        RewardModelConfig(seed=seed)
 
 
 def test_every_setting_is_read():

@@ -64,8 +64,7 @@ def _step_scores(arm: ArmDirectory, step: int) -> StepScores:
     if missing:
         raise StoreError(
             f"{arm.scores(step)} lacks the column {', '.join(sorted(missing))}. Delete the file and run the "
-            "study again: "
-            "only what is missing is made."
+            "study again: only what is missing is made."
         )
     return StepScores(
         prompt_ids=table["prompt_id"].to_pylist(),

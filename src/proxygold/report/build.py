@@ -25,7 +25,7 @@ from proxygold.report.charts import Figure, curve_chart, query_type_chart, train
 from proxygold.report.samples import choose_prompts, read_samples
 from proxygold.report.table import rows
 from proxygold.report.training import QUANTITIES, training_curves
-from proxygold.report.words import headline
+from proxygold.report.words import headline, left_out
 from proxygold.store import RunDirectory, to_json
 
 __all__ = ["build_report"]
@@ -74,6 +74,7 @@ def build_report(run: RunDirectory, analysis: RunAnalysis | None = None) -> Path
         analysis=analysis,
         charts=_json_for_html(charts),
         headline=headline(analysis),
+        left_out=left_out(run),
         name=study.get("name", run.path.name),
         policy=_script_policy(scripts),
         prompts=max((seed.overall.prompts for reward in analysis.rewards for seed in reward.seeds), default=0),

@@ -1,4 +1,4 @@
-"""The verdict in plain words."""
+"""The verdict in plain words, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from proxygold.analysis.results import RunAnalysis
 from proxygold.analysis.verdict import INCONCLUSIVE, OVER_OPTIMISED, SUCCESS, UNRELATED
+from proxygold.store import RunDirectory
 
-__all__ = ["headline"]
+__all__ = ["headline", "left_out"]
 
 # One reward, several rewards.
 SENTENCES = {
@@ -26,6 +27,23 @@ def headline(analysis: RunAnalysis) -> str:
         if names:
             sentences.append((one if len(names) == 1 else several).format(_listed(names)))
     return " ".join(sentences)
+
+
+def left_out(run: RunDirectory) -> str | None:
+    """How many prompts were left out before training and where they are listed; None when none were."""
+    splits = [row["split"] for row in run.read_rejected()]
+    if not splits:
+        return None
+    where = " and ".join(
+        f"{splits.count(split)} to {purpose}"
+        for split, purpose in (("train", "train on"), ("validation", "validate on"))
+        if split in splits
+    )
+    were = "prompt was" if len(splits) == 1 else "prompts were"
+    return (
+        f"{len(splits)} {were} left out before training ({where}); {run.rejected_file.name} in the run's directory "
+        "lists each with its reason."
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

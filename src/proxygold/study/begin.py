@@ -1,8 +1,8 @@
 """The first stage of a run: everything that is fixed before training starts, and checked again on each resume.
 
-It reads the prompts, resolves the reward lines (`match` is measured here, once), leaves out what cannot be scored,
-and writes `study.yaml` and `provenance.json`. A run goes on only with the study, the prompts and the rewards that it
-began with.
+It parses the reward lines and looks for gold, reads the prompts, resolves the lines (`match` is measured here, once),
+leaves out what cannot be scored, and writes `study.yaml` and `provenance.json`. A run goes on only with the prompts,
+the rewards and the models that it began with; `changes.py` says what else may change.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from proxygold.errors import StoreError
+from proxygold.models.fingerprint import checkpoint_fingerprint
 from proxygold.models.reward_models import find_reward_model
 from proxygold.records import PromptRecord
 from proxygold.rewards.runtime import Reward, reward
 from proxygold.store import RunDirectory
+from proxygold.study.changes import allowed_changes, differences, is_scored, listed
 from proxygold.study.config import Study
 from proxygold.study.progress import StudyProgress
-from proxygold.study.prompts import StudyPrompts, fingerprint, read_study_prompts, reject_unscorable
+from proxygold.study.prompts import StudyPrompts, fingerprint, read_study_prompts, reject_unreadable, reject_unscorable
 from proxygold.study.provenance import provenance
 from proxygold.study.rollouts import as_examples, sample_rollouts
+from proxygold.study.scoring import check_gold
 
 if TYPE_CHECKING:
     from proxygold.models.policy import Policy
 
-__all__ = ["Began", "begin_run"]
+__all__ = ["Began", "begin_run", "parse_rewards"]
 
 
 @dataclass(slots=True)
@@ -41,45 +45,41 @@ class Began:
 def begin_run(run: RunDirectory, study: Study, progress: StudyProgress) -> Began:
     """Begin `run`, or check that it was begun with this study, and return its rewards and prompts.
 
-    Raises StoreError when the run belongs to another study, or when its prompts or rewards have changed since.
+    Raises StoreError when the run belongs to another study, or when its prompts, rewards or models have changed since.
     """
-    lines: Mapping[str, str] = study.rewards
-    if run.exists():
-        _check_same_study(run, study)
-        lines = run.read_study()["rewards"]
-    find_reward_model(study.gold.model)  # now: after days of training is too late to learn that it cannot be found
-    prompts = read_study_prompts(study.data)
-    rewards = {name: _reward(line, study) for name, line in lines.items()}
+    changed = allowed_changes(run, study) if run.exists() else {}
+    # What takes no time comes first: a mistake in a reward line or in gold is told before a prompt is read.
+    rewards = parse_rewards(study, run.read_study()["rewards"] if run.exists() else study.rewards)
+    check_gold(study.gold)
+    prompts = reject_unreadable(read_study_prompts(study.data), study, progress)
     policy = None
     if not all(item.resolved for item in rewards.values()):
         policy, rewards = _calibrate(run, study, rewards, prompts.train, progress)
     prompts = reject_unscorable(prompts, rewards)
-    fixed = {
-        "prompts": {
-            "train": {"count": len(prompts.train), "sha256": fingerprint(prompts.train)},
-            "validation": {"count": len(prompts.validation), "sha256": fingerprint(prompts.validation)},
-        },
-        "rewards": {name: item.reward_id for name, item in rewards.items()},
-    }
+    fixed = _fixed(study, rewards, prompts)
+    resolved = {**study.model_dump(mode="json"), "rewards": {name: str(item) for name, item in rewards.items()}}
     if run.exists():
-        _check_unchanged(run, fixed)
+        _go_on(run, study, fixed, changed, resolved)
     else:
         run.write_rejected(prompts.rejected)
         run.write_provenance({**provenance(), "requested": study.model_dump(mode="json"), "fixed": fixed})
-        resolved = {name: str(item) for name, item in rewards.items()}
         # Last: a directory without study.yaml is no run yet, so a stop before this line leaves nothing half begun.
-        run.write_study({**study.model_dump(mode="json"), "rewards": resolved})
+        run.write_study(resolved)
     return Began(rewards, prompts, policy)
 
 
-def _reward(line: str, study: Study) -> Reward:
+def parse_rewards(study: Study, lines: Mapping[str, str]) -> dict[str, Reward]:
+    """Reward lines with the study's encoder and template. Loads nothing. Raises RewardError for a line that is none."""
     template = study.policy.prompt_template
-    return reward(
-        line,
-        encoder=study.encoder,
-        template=None if template == "chat" else template,  # a tokenizer's own chat template ends answers with a token
-        max_new_tokens=study.training.max_new_tokens,
-    )
+    return {
+        name: reward(
+            line,
+            encoder=study.encoder,
+            template=None if template == "chat" else template,  # a chat template ends answers with a token
+            max_new_tokens=study.training.max_new_tokens,
+        )
+        for name, line in lines.items()
+    }
 
 
 def _calibrate(
@@ -108,34 +108,51 @@ def _calibrate(
     return policy, {name: item if item.resolved else item.calibrate(examples) for name, item in rewards.items()}
 
 
-def _check_same_study(run: RunDirectory, study: Study) -> None:
-    """The study must be the one that the run was asked for, or the resolved one it wrote (a replay of study.yaml)."""
-    asked = study.model_dump(mode="json")
-    resolved = run.read_study()
-    requested = run.read_provenance().get("requested", resolved)
-    if asked in (requested, resolved):
-        return
-    differing = sorted(_differences(requested, asked))
-    raise StoreError(
-        f"{run.path} holds a run of a different study; they differ in {', '.join(differing)}. Nothing was changed. "
-        "Give this study another name (name=…), or remove that directory."
-    )
+def _fixed(study: Study, rewards: Mapping[str, Reward], prompts: StudyPrompts) -> dict[str, Any]:
+    """What decides the results beside the settings, and lies outside the run."""
+    from proxygold.models.causal_lm import pick_device, pick_dtype
+
+    def model(path: str, dtype: str, device: str) -> dict[str, str]:
+        # The dtype that `auto` is on this machine: a run must not go on in another one.
+        used = str(pick_dtype(dtype, pick_device(device))).removeprefix("torch.")
+        return {"weights": checkpoint_fingerprint(path), "dtype": used}
+
+    return {
+        "prompts": {
+            "train": {"count": len(prompts.train), "sha256": fingerprint(prompts.train)},
+            "validation": {"count": len(prompts.validation), "sha256": fingerprint(prompts.validation)},
+        },
+        "rewards": {name: item.reward_id for name, item in rewards.items()},
+        "policy": model(study.policy.model, study.policy.dtype, study.policy.device),
+        "gold": model(find_reward_model(study.gold.model), study.gold.dtype, study.gold.device),
+    }
 
 
-def _differences(old: Any, new: Any, place: str = "") -> set[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        found: set[str] = set()
-        for key in old.keys() | new.keys():
-            found |= _differences(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
-        return found
-    return set() if old == new else {place}
-
-
-def _check_unchanged(run: RunDirectory, fixed: Mapping[str, Any]) -> None:
-    before = run.read_provenance().get("fixed", fixed)
-    differing = sorted(_differences(before, fixed))
-    if differing:
+def _go_on(
+    run: RunDirectory,
+    study: Study,
+    fixed: Mapping[str, Any],
+    changed: Mapping[str, tuple[Any, Any]],
+    resolved: Mapping[str, Any],
+) -> None:
+    """Check what is fixed, and write down the settings that changed."""
+    record = run.read_provenance()
+    before = record.get("fixed", {})
+    # What the run has no record of (it was begun by an earlier version) is taken as it is.
+    moved = differences({**fixed, **before}, fixed)
+    refused = {place: values for place, values in moved.items() if is_scored(run) or not place.startswith("gold.")}
+    if refused:
         raise StoreError(
-            f"{run.path} cannot go on: {', '.join(differing)} changed since it began (the data files, the encoder's "
-            "weights, or a feature's code). Put them back, or give the study another name (name=…)."
+            f"{run.path} cannot go on: {listed(refused)} changed since it began. Behind it is a data file, the files "
+            "of a model, a feature's code, or a dtype that `auto` chooses otherwise on this machine. Put it back (name "
+            "the dtype in place of auto), or give the study another name (name=…)."
         )
+    if not changed and before == fixed:
+        return
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    news = [f"{when} {place}: {old!r} -> {new!r}" for place, (old, new) in {**changed, **moved}.items()]
+    requested = {**study.model_dump(mode="json"), "rewards": record.get("requested", resolved)["rewards"]}
+    run.write_provenance(
+        {**record, "requested": requested, "fixed": fixed, "changes": [*record.get("changes", []), *news]}
+    )
+    run.write_study(resolved)

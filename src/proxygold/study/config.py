@@ -43,12 +43,15 @@ class DataSettings(_Strict):
 
 
 class GoldSettings(_Strict):
-    """The reward that is not trained on: `gold-mini`, or a sequence-classification model by hub id or path."""
+    """The reward that is not trained on: `gold-mini`, or a sequence-classification model by hub id or path.
 
-    model: str
-    max_length: PositiveInt = 1024
+    `max_length` is in tokens of prompt and answer. None: 1,024, or what the model can read if that is less.
+    """
+
+    model: Annotated[str, Field(min_length=1)]
+    max_length: PositiveInt | None = None
     batch_size: PositiveInt = 16
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
 
 
@@ -57,15 +60,9 @@ class TrainingSettings(PPOConfig):
 
     algorithm: Literal["ppo"] = "ppo"
     steps: PositiveInt = 5_000
-
-    @property
-    def sampling(self) -> SamplingSettings:
-        return SamplingSettings(
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-        )
+    # Steps between checkpoints to go on from, each of which replaces the one before: at most so many are trained again
+    # after a stop. The checkpoints that are validated stay.
+    save_every: PositiveInt = 25
 
 
 class ValidationSettings(_Strict):
@@ -77,7 +74,7 @@ class ValidationSettings(_Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     batch_size: PositiveInt = 32
     # One decoding seed for every checkpoint, so that two checkpoints differ by their weights alone.
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
     @property
     def sampling(self) -> SamplingSettings:
@@ -94,7 +91,7 @@ class AnalysisSettings(_Strict):
     """How the verdict is read: bootstrap draws, their seed, and the Spearman threshold of a success."""
 
     draws: Annotated[int, Field(ge=100)] = 10_000
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     threshold: Annotated[float, Field(gt=-1, lt=1)] = 0.8
 
 

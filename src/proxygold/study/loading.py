@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
@@ -21,15 +21,28 @@ __all__ = ["load_study", "parse_study"]
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML says that a key may occur once, PyYAML takes the last one in silence; here it is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"line {line}: the key {key!r} occurs twice. Keep one of them.")
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._checked: set[int] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # PyYAML calls this before it reads a mapping, and writes the keys of a merge (`<<: *other`) into the node: only
+        # at the first call does it hold what stands in the file.
+        if id(node) not in self._checked:
+            self._checked.add(id(node))
+            self._check_keys(node)
+        super().flatten_mapping(node)
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                kind = "list" if isinstance(key, yaml.SequenceNode) else "mapping"
+                raise ConfigError(f"line {line}: a {kind} stands where a key is wanted. Write key: value.")
+            if (key.tag, key.value) in seen:
+                raise ConfigError(f"line {line}: the key {key.value!r} occurs twice. Keep one of them.")
+            seen.add((key.tag, key.value))
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
@@ -70,9 +83,11 @@ def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study")
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"{override!r} is not an override. Write key=value, such as training.steps=100.")
+        raise ConfigError(f"{override!r} is not an override. Write key=value, such as training.steps=1000.")
     try:
         parsed = yaml.load(value, Loader=_UniqueKeyLoader)
+    except ConfigError as error:
+        raise ConfigError(f"the value of {override!r}, {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"the value of {override!r} is not YAML: {error}") from error
     *parents, last = key.split(".")
@@ -98,11 +113,11 @@ def _explain(error: ValidationError) -> list[str]:
         elif item["type"] == "missing":
             lines.append(f"{where}: missing. It has no default, so the study must give it.")
         else:
-            message = item["msg"].removeprefix("Value error, ")
+            message = item["msg"].removeprefix("Value error, ").removesuffix(".")
             message = message[0].lower() + message[1:]
             given = item["input"]
             shown = "" if isinstance(given, dict) else f" (given: {given!r})"
-            lines.append(f"{where}: {message}{shown}.".replace("..", "."))
+            lines.append(f"{where}: {message}{shown}.")
     return lines
 
 

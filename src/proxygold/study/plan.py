@@ -10,8 +10,11 @@ from rich.table import Table
 
 from proxygold.errors import ModelError
 from proxygold.store import RunDirectory
+from proxygold.study.begin import parse_rewards
+from proxygold.study.changes import allowed_changes
 from proxygold.study.config import Study
 from proxygold.study.prompts import read_study_prompts
+from proxygold.study.scoring import check_gold
 
 __all__ = ["PolicyMemory", "policy_memory", "print_plan"]
 
@@ -43,18 +46,17 @@ def policy_memory(study: Study) -> PolicyMemory:
     """
     import torch
     from torch import nn
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    from proxygold.models.bundled import resolve_model
-    from proxygold.models.causal_lm import decoder_layers, pick_device, pick_dtype
+    from proxygold.models.causal_lm import decoder_layers, load_config, pick_device, pick_dtype
 
     policy, training = study.policy, study.training
+    config = load_config(policy.model)
     try:
-        config = AutoConfig.from_pretrained(resolve_model(policy.model))
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot read the configuration of {policy.model!r}: {error}") from error
+        raise ModelError(f"the policy {policy.model!r} is no causal language model: {error}") from error
     size = torch.finfo(pick_dtype(policy.dtype, pick_device(policy.device))).bits // 8
     layers = decoder_layers(model)
     adapted = layers if policy.lora.layers is None else layers[-policy.lora.layers :]
@@ -75,9 +77,16 @@ def policy_memory(study: Study) -> PolicyMemory:
 
 
 def print_plan(study: Study, runs: Path, console: Console | None = None) -> None:
-    """Print what `proxygold run` would do, and what of it is done already."""
+    """Print what `proxygold run` would do, and what of it is done already.
+
+    Raises what the run would before it trains: for another study of the same name, a reward line, gold, the prompts.
+    """
     console = console or Console()
     run = RunDirectory(runs / study.name)
+    if run.exists():
+        allowed_changes(run, study)
+    parse_rewards(study, study.rewards)
+    check_gold(study.gold)
     prompts = read_study_prompts(study.data)
     steps = study.validation_steps
     arms = [run.arm(name, seed) for name in study.rewards for seed in study.seeds]

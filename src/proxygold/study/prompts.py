@@ -11,16 +11,16 @@ from typing import Any
 from proxygold.data.builtin import Split, builtin_prompts
 from proxygold.data.rows import read_prompts
 from proxygold.errors import DataError
-from proxygold.records import Example, PromptRecord
+from proxygold.records import PromptRecord
+from proxygold.rewards.probe import unscorable_prompts
 from proxygold.rewards.runtime import Reward
 from proxygold.store import to_json
-from proxygold.study.config import DataSettings
+from proxygold.study.config import DataSettings, Study
+from proxygold.study.progress import StudyProgress
 
-__all__ = ["StudyPrompts", "fingerprint", "read_study_prompts", "reject_unscorable"]
+__all__ = ["StudyPrompts", "fingerprint", "read_study_prompts", "reject_unreadable", "reject_unscorable"]
 
 BUILTIN = "builtin"  # the word for the prompts that come with the package
-# A plain sentence that every feature can be computed on, so that what fails is the prompt's own lack.
-PROBE_COMPLETION = "This is a plain answer of more than three words."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +55,75 @@ def _read(source: str, split: Split, limit: int | None) -> tuple[tuple[PromptRec
     return tuple(records), [{"split": split, "id": f"line-{row.line}", "reason": row.reason} for row in rejected]
 
 
+def reject_unreadable(prompts: StudyPrompts, study: Study, progress: StudyProgress) -> StudyPrompts:
+    """Leave out every prompt that the policy cannot read with room for its answer, or not in its template.
+
+    Raises DataError when nothing is left.
+    """
+    from proxygold.models.prompt_tokens import load_prompt_tokens
+
+    tokens = load_prompt_tokens(study.policy)
+
+    def reasons(records: Sequence[PromptRecord], max_new_tokens: int, label: str) -> list[str | None]:
+        found: list[str | None] = []
+        with progress.track(label, total=len(records)) as advance:
+            for record in records:
+                try:
+                    tokens.check_room(len(tokens.encode(record.prompt)), max_new_tokens)
+                    found.append(None)
+                except DataError as error:
+                    found.append(str(error))
+                advance()
+        return found
+
+    return _without(
+        prompts,
+        reasons(prompts.train, study.training.max_new_tokens, "read train prompts"),
+        reasons(prompts.validation, study.validation.max_new_tokens, "read validation prompts"),
+        "can be read by the policy",
+    )
+
+
 def reject_unscorable(prompts: StudyPrompts, rewards: Mapping[str, Reward]) -> StudyPrompts:
     """Leave out every prompt that some reward cannot score (a closed-ended row without a reference, say).
 
     One that a single reward cannot score is left out for all of them, so that the rewards train on the same prompts.
     Raises DataError when nothing is left.
     """
-    train, rejected_train = _split(prompts.train, rewards, "train")
-    validation, rejected_validation = _split(prompts.validation, rewards, "validation")
-    rejected = (*prompts.rejected, *rejected_train, *rejected_validation)
-    for name, kept in (("train", train), ("validation", validation)):
-        if not kept:
-            reasons = sorted({str(row["reason"]) for row in rejected if row["split"] == name})
-            raise DataError(f"no {name} prompt can be scored by every reward: {'; '.join(reasons)}.")
-    return StudyPrompts(train, validation, rejected)
+    return _without(
+        prompts,
+        _unscorable(prompts.train, rewards),
+        _unscorable(prompts.validation, rewards),
+        "can be scored by every reward",
+    )
 
 
-def _split(
-    records: Sequence[PromptRecord], rewards: Mapping[str, Reward], split: str
-) -> tuple[tuple[PromptRecord, ...], list[dict[str, Any]]]:
-    examples = [
-        Example(record.prompt, PROBE_COMPLETION, record.reference, record.query_type, record.columns)
-        for record in records
-    ]
+def _unscorable(records: Sequence[PromptRecord], rewards: Mapping[str, Reward]) -> list[str | None]:
+    """Why some reward cannot score each prompt, None where all can."""
     reasons: list[str | None] = [None] * len(records)
     for name, reward in rewards.items():
-        for index, reason in enumerate(reward.score(examples).reasons):
+        for index, reason in enumerate(unscorable_prompts(reward, records)):
             if reason is not None and reasons[index] is None:
                 reasons[index] = f"{name}: {reason}"
-    kept = tuple(record for record, reason in zip(records, reasons, strict=True) if reason is None)
-    rejected = [
-        {"split": split, "id": record.id, "reason": reason}
-        for record, reason in zip(records, reasons, strict=True)
-        if reason is not None
-    ]
-    return kept, rejected
+    return reasons
+
+
+def _without(
+    prompts: StudyPrompts, train: Sequence[str | None], validation: Sequence[str | None], wanted: str
+) -> StudyPrompts:
+    """The prompts that have no reason against them; the others are listed. Raises DataError when none is left."""
+    rejected = list(prompts.rejected)
+    kept: dict[str, tuple[PromptRecord, ...]] = {}
+    for split, records, reasons in (("train", prompts.train, train), ("validation", prompts.validation, validation)):
+        pairs = list(zip(records, reasons, strict=True))
+        kept[split] = tuple(record for record, reason in pairs if reason is None)
+        rejected += [
+            {"split": split, "id": record.id, "reason": reason} for record, reason in pairs if reason is not None
+        ]
+        if not kept[split]:
+            listed = "; ".join(sorted({str(row["reason"]) for row in rejected if row["split"] == split})[:5])
+            raise DataError(f"no {split} prompt {wanted}: {listed}")
+    return StudyPrompts(kept["train"], kept["validation"], tuple(rejected))
 
 
 def fingerprint(records: Sequence[PromptRecord]) -> str:

@@ -15,7 +15,17 @@ from proxygold.study.rollouts import as_examples
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["score_rollouts"]
+__all__ = ["check_gold", "score_rollouts"]
+
+
+def check_gold(settings: GoldSettings) -> None:
+    """All about gold that can be told without its weights: after days of training is too late to learn it.
+
+    Raises ModelError or ConfigError.
+    """
+    from proxygold.models.reward_models import check_reward_model
+
+    check_reward_model(settings.model, device=settings.device, max_length=settings.max_length)
 
 
 def score_rollouts(

@@ -1,7 +1,7 @@
-"""The stages of a study, in order. Each writes its files whole and is skipped when they are there, so a run resumes.
+"""The stages of a study, in order. Each writes its files whole and passes over those that are there, so a run resumes.
 
 1. begin    read the prompts; measure `match` on the start policy; leave out what cannot be scored (begin.py)
-2. train    PPO on each reward and seed, a checkpoint at every validation step
+2. train    PPO on each reward and seed, a checkpoint at every validation step, and between them one to go on from
 3. answer   the validation prompts at every checkpoint; step 0 is the start policy's, shared by all
 4. score    proxy with its parts, and gold, for every answer (scoring.py)
 5. report   the monotonicity table and the page
@@ -96,7 +96,8 @@ def _train_and_answer(
     label = f"{arm.reward}, seed {arm.seed}"
     trainer = PPOTrainer(policy, reward, train, study.training, arm, arm.seed)
     missing = _missing(arm, study)
-    # What a stopped run trained but did not answer. The trainer's own weights are put back after.
+    # What a stopped run trained but did not answer. The trainer's own weights, which may be of a checkpoint between
+    # two validations, are put back after.
     past = [step for step in missing if step < trainer.step]
     for step in past:
         policy.load_adapter(arm.checkpoint(step)) if step else policy.reset(arm.seed)
@@ -106,7 +107,12 @@ def _train_and_answer(
     for step in missing[len(past) :]:
         if step > trainer.step:
             with progress.track(f"{label}: train to step {step}", total=step - trainer.step) as advance:
-                trainer.train(until=step, save_every=study.validation.every, on_step=_note(advance))
+                trainer.train(
+                    until=step,
+                    save_every=study.training.save_every,
+                    keep=study.validation_steps,
+                    on_step=_note(advance),
+                )
         _answer(arm, step, policy, validation, study, f"{label}: answer", progress)
 
 

@@ -4,13 +4,19 @@ A step samples rollouts, scores them, compares the policy with the reference, an
 head. What it logs, one JSON line a step (means over rollouts, or over response tokens and then over the
 mini-batches of all epochs):
 
-    step, reward, reward_std, parts {node: mean}, nan_rewards [{prompt_id, reason}] kl            mean over
-    rollouts of the summed log π - log π_ref, before the update, in nats kl_coef       the coefficient this
-    step's rewards were made with entropy       of the policy's distribution at a response token, in nats
-    policy_loss, value_loss, clipfrac, value_clipfrac, ratio, approx_kl, grad_norm (before clipping),
-    skipped_minibatches sampler_gap   mean |log π when sampled - log π recomputed|: rounding, nothing else
-    tokens, tokens_min, tokens_max (of a response, end of sequence included), eos_share seconds {generate,
-    score, forward, update, total}
+    step
+    reward, reward_std, parts       means over the rollouts; parts is {node: mean}
+    nan_rewards                     [{prompt_id, reason}] of the rollouts without a reward
+    kl                              mean of the summed log π - log π_ref, before the update, in nats
+    kl_coef                         the coefficient that this step's rewards were made with
+    entropy                         of the policy's distribution at a response token, in nats
+    policy_loss, value_loss, clipfrac, value_clipfrac, ratio, approx_kl
+    grad_norm                       before clipping
+    skipped_minibatches             those whose ratio exceeded `ratio_threshold`
+    sampler_gap                     mean |log π when sampled - log π recomputed|: rounding, nothing else
+    tokens, tokens_min, tokens_max  of a response, end of sequence included
+    eos_share                       of the responses that ended by themselves
+    seconds                         {generate, score, forward, update, total}
 
 Three passes are saved where that changes no number. Below the lowest adapted layer nothing is computed:
 sampling did that. Only response tokens reach the vocabulary projection. And when each step makes one update on
@@ -21,7 +27,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +41,7 @@ from proxygold.models.policy import Policy
 from proxygold.models.token_batch import TokenBatch
 from proxygold.records import PromptRecord
 from proxygold.store import ArmDirectory
-from proxygold.training.ppo_checkpoint import TrainerState, read_state, write_state
+from proxygold.training.ppo_checkpoint import TrainerState, read_state, remove_checkpoint, write_state
 from proxygold.training.ppo_config import PPOConfig
 from proxygold.training.ppo_math import (
     AdaptiveKLController,
@@ -120,10 +126,12 @@ class PPOTrainer:
         until: int,
         save_every: int | None = None,
         on_step: Callable[[dict[str, Any]], None] | None = None,
+        keep: Collection[int] | None = None,
     ) -> None:
         """Go on until step `until`, with a checkpoint there and at each multiple of `save_every`.
 
-        `on_step` is called with each line of the log. Raises TrainingError when a loss is not finite or too
+        `on_step` is called with each line of the log. `keep` is the steps whose checkpoints stay: any other is removed
+        as soon as a later one is written; None keeps all. Raises TrainingError when a loss is not finite or too
         many rewards cannot be computed; the last checkpoint stays good.
         """
         while self.step < until:
@@ -134,6 +142,10 @@ class PPOTrainer:
                 on_step(record)
             if self.step == until or (save_every is not None and self.step % save_every == 0):
                 self.save()
+                if keep is not None:
+                    for step in self.arm.checkpoint_steps():
+                        if step < self.step and step not in keep:
+                            remove_checkpoint(self.arm.checkpoint(step))
 
     def save(self) -> Path:
         """Write a checkpoint of the current step, whole or not at all."""
@@ -321,8 +333,8 @@ def _not_finite(step: int, epoch: int, what: str, measured: dict[str, float], pr
     return TrainingError(
         f"step {step}, PPO epoch {epoch}: the {what} is not finite ({numbers}).\n"
         f"  prompts: {', '.join(dict.fromkeys(prompts))}\n"
-        "Nothing was updated with it, and the last checkpoint is good. Lower learning_rate, or look at these prompts' "
-        "rewards."
+        "Nothing was updated with it, and the last checkpoint is good. Look at these prompts' rewards. With a lower "
+        "training.learning_rate, or other prompts, it is another study: give it a name of its own (name=…)."
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ from proxygold.store import write_whole
 from proxygold.training.ppo_config import PPOConfig
 from proxygold.training.ppo_math import RunningMoments
 
-__all__ = ["TrainerState", "read_state", "write_state"]
+__all__ = ["TrainerState", "read_state", "remove_checkpoint", "write_state"]
+
+# When a run gives up may change between two runs of it: no number depends on that.
+_MAY_CHANGE = {"max_nan_share"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class TrainerState:
 
 
 def _settings(config: PPOConfig) -> dict[str, Any]:
-    # Only PPO's own fields: how long a study trains may change, how it trains may not.
+    # Only PPO's own fields: how long a study trains and how often it is saved may change, how it trains may not.
     return config.model_dump(mode="json", include=set(PPOConfig.model_fields))
 
 
@@ -77,7 +81,7 @@ def read_state(directory: Path, config: PPOConfig, seed: int) -> TrainerState:
         ) from error
     now = {**_settings(config), "seed": seed}
     then = {**settings, "seed": state.seed}
-    changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+    changed = sorted(name for name in (now.keys() | then.keys()) - _MAY_CHANGE if now.get(name) != then.get(name))
     if changed:
         listed = ", ".join(f"{name} (was {then.get(name)!r}, is {now.get(name)!r})" for name in changed)
         raise ConfigError(
@@ -85,3 +89,11 @@ def read_state(directory: Path, config: PPOConfig, seed: int) -> TrainerState:
             "another name."
         )
     return state
+
+
+def remove_checkpoint(directory: Path) -> None:
+    """Remove a checkpoint so that none is ever half there: it is renamed first, and what begins with a dot is none."""
+    hidden = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(hidden, ignore_errors=True)  # of a removal that was stopped
+    directory.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)

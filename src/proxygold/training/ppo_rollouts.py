@@ -104,7 +104,7 @@ def collect_rollouts(
     """
     start = time.perf_counter()
     draws = random_numbers(seed, Purpose.SAMPLING, step).random((config.batch_size, config.max_new_tokens))
-    encoded = [policy.encode(record.prompt) for record in prompts]
+    encoded = [policy.prompts.encode(record.prompt) for record in prompts]
     samples = sample(policy, encoded, config.sampling, draws, keep_frozen_hidden=True)
     records = tuple(record for record in prompts for _ in range(config.samples_per_prompt))
     examples = [
@@ -145,8 +145,13 @@ def _check_failures(rollouts: ScoredRollouts, max_share: float, step: int) -> No
         return
     shown = "".join(f"\n  prompt {failure['prompt_id']}: {failure['reason']}" for failure in failures[:10])
     more = f"\n  and {len(failures) - 10} more" if len(failures) > 10 else ""
+    remedy = "With other prompts or another reward it is another study: give it a name of its own (name=…)."
+    if len(failures) < len(rollouts.records):
+        remedy = (
+            "To go on from the last checkpoint without these rewards, run again with a higher training.max_nan_share. "
+            + remedy
+        )
     raise TrainingError(
         f"step {step}: {len(failures)} of {len(rollouts.records)} rewards could not be computed, more than "
-        f"training.max_nan_share ({max_share:g}) allows:{shown}{more}\n"
-        "Remove these prompts or repair the reward, then run again: training goes on from the last checkpoint."
+        f"training.max_nan_share ({max_share:g}) allows:{shown}{more}\n{remedy}"
     )

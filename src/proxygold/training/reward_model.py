@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +26,12 @@ from proxygold.models.bundled import BUNDLED_POLICY, resolve_model
 from proxygold.records import Example
 from proxygold.store import to_json, whole_directory, write_whole
 from proxygold.training.pair_accuracy import AccuracyTable, measure_accuracy
+from proxygold.training.pairs import PairOrder, encode_pairs, split_by_prompt, without_prompts_of
 
 if TYPE_CHECKING:
     from proxygold.models.reward_models import RewardModel
 
-__all__ = ["RewardModelConfig", "TrainedRewardModel", "evaluate_pairs", "split_by_prompt", "train_reward_model"]
+__all__ = ["RewardModelConfig", "TrainedRewardModel", "evaluate_pairs", "train_reward_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ class RewardModelConfig(BaseModel):
     """Share of the prompts that are held out, where no pairs to hold out are given."""
     save_every: int = Field(default=50, ge=1)
     """Steps between checkpoints, from which a stopped training goes on."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the frozen weights; adapters and head are trained in float32."""
@@ -80,12 +83,18 @@ class RewardModelConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TrainedRewardModel:
-    """What a training made: the adapter's directory, the accuracy on held-out pairs, and what went in."""
+    """What a training made: the adapter's directory, the accuracy on held-out pairs, and what went in.
+
+    `dropped_pairs` are too long. `shared_pairs` have a prompt of the held-out pairs that were given. `refused` has the
+    place of every pair, held-out ones included, that the chat template refuses, and why.
+    """
 
     directory: Path
     accuracy: AccuracyTable
     trained_pairs: int
     dropped_pairs: int
+    shared_pairs: int
+    refused: tuple[str, ...]
     held_out_pairs: int
     steps: int
     final_loss: float
@@ -104,56 +113,52 @@ def train_reward_model(
 
     A training that was stopped goes on from its last checkpoint when it is called again with the same
     settings and pairs; with others, `out` is refused. `held_out` is what accuracy is measured on; None
-    holds out `config.held_out` of the prompts.
+    holds out `config.held_out` of the prompts. Pairs that begin with a first user turn of `held_out` are not
+    trained on. They go from the training, not from `held_out`: that is often a published test set, whose
+    accuracies can be compared only while it is whole.
 
-    Raises DataError when too few pairs are left, ModelError when the model cannot be loaded, StoreError
-    when `out` belongs to another training, TrainingError when the loss is not finite.
+    A pair that the chat template refuses is left out, of either side, and listed.
+
+    Raises DataError when too few pairs are left, ModelError when the model cannot be loaded, StoreError when
+    `out` belongs to another training or cannot be written, TrainingError when the loss is not finite.
     """
+    shared = 0
     if held_out is None:
         pairs, held_out = split_by_prompt(pairs, config.held_out)
+    else:
+        given = len(pairs)
+        pairs = without_prompts_of(held_out, pairs)
+        shared = given - len(pairs)
+    tokenizer = _load_tokenizer(config)
+    readable = encode_pairs(tokenizer, held_out)
+    if not readable.pairs:
+        first = f" The first: {readable.refused[0]}." if readable.refused else ""
+        raise DataError(f"none of the {len(held_out)} pairs to hold out can be used.{first}")
     _claim(out, config, pairs, held_out)
     model_directory = out / "model"
     if not model_directory.is_dir():
         with warnings.catch_warnings():
             # The old name of a setting, which the oldest transformers that we allow knows alone.
             warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
-            _train(config, pairs, out, verbose=verbose)
+            _train(config, tokenizer, pairs, out, verbose=verbose)
     record = json.loads((model_directory / "training.json").read_text(encoding="utf-8"))
 
     from proxygold.models.reward_models import load_reward_model
 
     reward_model = load_reward_model(str(model_directory), device=config.device, dtype=config.dtype)
-    accuracy = evaluate_pairs(reward_model, held_out)
+    accuracy = evaluate_pairs(reward_model, readable.pairs)
     write_whole(out / "accuracy.json", to_json(accuracy.to_dict()) + "\n")
     return TrainedRewardModel(
         directory=model_directory,
         accuracy=accuracy,
         trained_pairs=record["pairs"],
         dropped_pairs=record["dropped_pairs"],
-        held_out_pairs=len(held_out),
+        shared_pairs=shared,
+        refused=(*record.get("refused", ()), *readable.refused),
+        held_out_pairs=len(readable.pairs),
         steps=record["steps"],
         final_loss=record["final_loss"],
     )
-
-
-def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Pairs to train on and pairs to hold out, about `share` of the prompts.
-
-    Decided by a hash of the first user turn: every answer to a prompt, and every continuation of a
-    dialogue, falls on one side, and stays there whatever other pairs there are. Raises DataError when a
-    side is empty.
-    """
-    sides: tuple[list[PreferencePair], list[PreferencePair]] = ([], [])
-    for pair in pairs:
-        first = next((message["content"] for message in pair.prompt if message["role"] == "user"), "")
-        digest = hashlib.sha256(first.strip().lower().encode()).digest()
-        sides[int.from_bytes(digest[:4]) / 2**32 < share].append(pair)
-    if not sides[0] or not sides[1]:
-        raise DataError(
-            f"{len(pairs)} pairs cannot be split with {share:.0%} of the prompts held out: one side is empty. "
-            "Give more pairs, or a file of pairs to hold out."
-        )
-    return sides
 
 
 def evaluate_pairs(model: RewardModel, pairs: Sequence[PreferencePair]) -> AccuracyTable:
@@ -188,7 +193,24 @@ def _claim(
         write_whole(file, json.dumps(claim, indent=2) + "\n")
 
 
-def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path, *, verbose: bool) -> None:
+def _load_tokenizer(config: RewardModelConfig) -> Any:
+    """The tokenizer of the model to start from, with the chat template to use. Raises ModelError without one."""
+    from proxygold.models.classifiers import load_reward_tokenizer
+
+    tokenizer = load_reward_tokenizer(resolve_model(config.model), config.model)
+    if config.chat_template is not None:
+        tokenizer.chat_template = config.chat_template
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{config.model!r} has no chat template, so where the answer begins could not be told. "
+            "Give one: chat_template."
+        )
+    return tokenizer
+
+
+def _train(
+    config: RewardModelConfig, tokenizer: Any, pairs: Sequence[PreferencePair], out: Path, *, verbose: bool
+) -> None:
     import torch
 
     try:
@@ -200,21 +222,13 @@ def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path
     except ImportError as error:
         raise ModelError(f"training a reward model needs {error.name}. Run: pip install 'proxygold[train]'") from error
     from proxygold.models.causal_lm import pick_device, pick_dtype
-    from proxygold.models.classifiers import CHAT_TEMPLATE_FILE, load_reward_tokenizer, new_classifier
+    from proxygold.models.classifiers import CHAT_TEMPLATE_FILE, new_classifier
     from proxygold.models.reward_inputs import rightmost_is_never
 
     base = resolve_model(config.model)
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
-    tokenizer = load_reward_tokenizer(base, config.model)
-    if config.chat_template is not None:
-        tokenizer.chat_template = config.chat_template
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{config.model!r} has no chat template, so where the answer begins could not be told. "
-            "Give one: chat_template."
-        )
-    rows, dropped = _tokenise(tokenizer, pairs, config)
+    rows, dropped, refused = _rows(tokenizer, pairs, config.max_length)
 
     set_seed(config.seed)
     model = new_classifier(base, dtype)
@@ -247,18 +261,14 @@ def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path
         bf16=dtype == torch.bfloat16,
         gradient_checkpointing=False,
         max_length=None,  # too long pairs are gone already, and were counted
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
-        remove_unused_columns=False,  # the sampler needs the lengths
         save_steps=config.save_every,
         save_total_limit=2,
-        logging_steps=5,
+        logging_steps=math.gcd(5, config.save_every),  # so no log entry spans a checkpoint, which forgets half of it
         logging_nan_inf_filter=False,  # it would log the last finite loss in place of one that is not
         report_to="none",
         disable_tqdm=not verbose,
         use_cpu=device.type == "cpu",
         seed=config.seed,
-        data_seed=config.seed,
         dataloader_num_workers=0,
     )
     trainer = RewardTrainer(
@@ -280,13 +290,12 @@ def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path
     trainer.remove_callback(PrinterCallback)  # without a bar the trainer would print every log entry
     # The model finds an answer's end as the rightmost token that is not this one.
     trainer.model.config.get_text_config().pad_token_id = pad
-    try:
-        result = trainer.train(resume_from_checkpoint=_last_checkpoint(out / "checkpoints"))
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {out / 'checkpoints'}: {error.strerror or error}. Free some space, then give the same "
-            "command again: it goes on from the last checkpoint."
-        ) from error
+    order = PairOrder(
+        [row["length"] for row in rows], arguments.train_batch_size, config.seed, lambda: trainer.state.global_step
+    )
+    trainer._get_train_sampler = lambda *_: order
+    _watch_checkpoints(trainer, out / "checkpoints")
+    result = trainer.train(resume_from_checkpoint=_last_checkpoint(out / "checkpoints"))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     last = losses[-max(1, len(losses) // 10) :] or [result.training_loss]
     final_loss = sum(last) / len(last)
@@ -303,36 +312,55 @@ def _train(config: RewardModelConfig, pairs: Sequence[PreferencePair], out: Path
             "config": config.model_dump(mode="json"),
             "pairs": len(rows),
             "dropped_pairs": dropped,
+            "refused": refused,
             "steps": result.global_step,
             "final_loss": final_loss,
         }
         write_whole(directory / "training.json", to_json(record) + "\n")
 
 
-def _tokenise(
-    tokenizer: Any, pairs: Sequence[PreferencePair], config: RewardModelConfig
-) -> tuple[list[dict[str, Any]], int]:
-    """The pairs that fit as token ids, and how many do not. Raises DataError when fewer than two are left."""
-    from proxygold.models.reward_inputs import encode_completion
+def _rows(
+    tokenizer: Any, pairs: Sequence[PreferencePair], max_length: int
+) -> tuple[list[dict[str, Any]], int, list[str]]:
+    """The pairs that fit as rows of token ids, how many do not, and those that the chat template refuses.
 
+    Raises DataError when fewer than two are left.
+    """
+    encoded = encode_pairs(tokenizer, pairs)
     rows = []
-    for pair in pairs:
-        chosen, rejected = (
-            encode_completion(tokenizer, list(pair.prompt), answer)["input_ids"]
-            for answer in (pair.chosen, pair.rejected)
-        )
+    for chosen, rejected in encoded.ids:
         length = max(len(chosen), len(rejected))
-        if length <= config.max_length:
+        if length <= max_length:
             rows.append({"chosen_ids": chosen, "rejected_ids": rejected, "length": length})
-    dropped = len(pairs) - len(rows)
+    dropped = len(encoded.pairs) - len(rows)
     if dropped:
-        _log.warning("%d of %d pairs have more than %d tokens and are left out", dropped, len(pairs), config.max_length)
+        _log.warning("%d of %d pairs have more than %d tokens and are left out", dropped, len(pairs), max_length)
     if len(rows) < 2:
+        refused = f" {len(encoded.refused)} were refused, first {encoded.refused[0]}." if encoded.refused else ""
         raise DataError(
-            f"{len(rows)} of {len(pairs)} pairs fit into max_length={config.max_length} tokens; "
-            "give more pairs, or raise it."
+            f"{len(rows)} of {len(pairs)} pairs fit into max_length={max_length} tokens; "
+            f"give more pairs, or raise it.{refused}"
         )
-    return rows, dropped
+    return rows, dropped, encoded.refused
+
+
+def _watch_checkpoints(trainer: Any, directory: Path) -> None:
+    """Make the trainer raise StoreError when a checkpoint cannot be written, and leave nothing of that one behind."""
+    save = trainer._save_checkpoint
+
+    def save_or_say(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        # A full disk is an OSError, a SafetensorError, torch's RuntimeError or, of tokenizers, a bare Exception.
+        except Exception as error:
+            shutil.rmtree(directory / f"checkpoint-{trainer.state.global_step}", ignore_errors=True)
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise StoreError(
+                f"cannot write {directory}: {reason}. Free some space, then give the same command again: it goes on "
+                "from the last checkpoint."
+            ) from error
+
+    trainer._save_checkpoint = save_or_say
 
 
 def _last_checkpoint(directory: Path) -> str | None:

@@ -1,0 +1,146 @@
+"""Files and directories that appear whole or not at all: written beside their place, then renamed into it.
+
+What a killed writer left beside a place is removed at the next write to the same place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from proxygold.errors import StoreError
+
+__all__ = ["storage_error", "whole_directory", "whole_file", "write_whole"]
+
+
+def storage_error(path: Path, error: OSError) -> StoreError:
+    """The error to raise when the disk refused to write `path`."""
+    return StoreError(
+        f"cannot write {path}: {error.strerror or error}. Nothing was written over. "
+        "Free some space or choose another place, then run the same command again: what is done is kept."
+    )
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that it appears whole or not at all. Raises StoreError when the disk refuses."""
+    data = content.encode() if isinstance(content, str) else content
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to; it takes its place at `path` when the block ends without an error, else it vanishes."""
+    with _beside(path, Path.touch) as temporary:
+        yield temporary
+        temporary.replace(path)
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Give a directory to fill; it takes its place at `path` when the block ends without an error, else it vanishes.
+
+    A directory that is at `path` already stays until the new one is complete. It is moved aside, not removed, before
+    the new one is moved in, so that at no moment both are gone.
+    """
+    with _beside(path, Path.mkdir) as temporary:
+        yield temporary
+        if not path.is_dir():
+            temporary.rename(path)
+            return
+        old = temporary.with_suffix(_OLD)
+        with _held(path):
+            path.rename(old)
+            try:
+                temporary.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
+            _remove(old)
+
+
+# --- beside its place -------------------------------------------------------------------------------------------------
+
+# What is being written, and what is being replaced. The leading dot of their names keeps readers away.
+_NEW, _OLD = ".tmp", ".old"
+
+
+@contextmanager
+def _beside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A new file or directory beside `path`, gone when the block ends, unless the block moved it to its place.
+
+    This process holds it by a lock of the kernel's, which goes when the process dies, however it does: so the next
+    writer to `path` knows what a killed one left, and removes that. Raises StoreError when the disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        temporary, handle = _claim_name(path, make)
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+            os.close(handle)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _claim_name(path: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
+    """A name of its own beside `path`, with what `make` puts there, and a handle that locks it."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{_NEW}")
+        make(temporary)
+        with suppress(FileNotFoundError):  # another writer swept it before it was locked
+            handle = os.open(temporary, os.O_RDONLY)
+            _lock(handle)
+            if temporary.exists():
+                return temporary, handle
+            os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Take the lock of an open file or directory; False when another holds it, or the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Hold the lock of what is at `path`; False when it could not be had."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed writers to `path` left beside it. What nobody can lock is somebody's, and stays."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+\.[0-9a-f]{{8}}({_NEW}|{_OLD})")
+    for name in filter(ours.fullmatch, os.listdir(path.parent)):
+        entry = path.with_name(name)
+        with suppress(OSError), _held(entry) as stale:
+            if stale and entry.suffix == _OLD and not path.exists():
+                entry.rename(path)  # its writer died between the two renames
+            elif stale:
+                _remove(entry)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or directory as far as the disk allows; one that is not there is removed already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
