@@ -1,9 +1,12 @@
 """A user's own features: registering, arguments, failures and plug-in files."""
 
 import math
+from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from proxygold import Example, feature, reward
 from proxygold.errors import RewardError
@@ -94,6 +97,37 @@ def test_a_failing_feature_is_nan_with_its_reason() -> None:
     )
 
 
+def test_what_is_no_float_is_nan_with_its_reason() -> None:
+    @feature("unfit")
+    def unfit(example: Example) -> object:
+        return {"huge": 10**400, "two": torch.tensor([1.0, 2.0]), "one": torch.tensor(3.0)}[example.completion]
+
+    scored = reward("unfit").score([Example("q", text) for text in ("huge", "two", "one")])
+    assert [math.isnan(value) for value in scored.total] == [True, True, False]
+    assert scored.reasons == (
+        "unfit returned a number too large for a float",
+        "unfit returned Tensor, not a number",
+        None,
+    )
+
+
+def test_a_default_may_be_a_numpy_number() -> None:
+    @feature("weighted")
+    def weighted(
+        example: Example,
+        *,
+        weight: float = np.float64(0.5),
+        power: int = np.int64(2),  # type: ignore[assignment]
+        fold: bool = np.bool_(True),  # type: ignore[assignment]
+    ) -> float:
+        return float(weight * len(example.completion) ** power * fold)
+
+    assert reward("weighted").score([Example("q", "abc")]).total[0] == 4.5
+    assert str(reward("weighted(weight=0.5, power=3, fold=True)")) == "weighted(power=3)"
+    with pytest.raises(RewardError, match="The argument power must be a whole number"):
+        reward("weighted(power=1.5)")
+
+
 def test_columns_that_a_feature_needs() -> None:
     @feature("stars", columns=["rating"])
     def stars(example: Example) -> float:
@@ -106,11 +140,21 @@ def test_columns_that_a_feature_needs() -> None:
     assert scored.reasons == (None, "stars: the example has no rating")
 
 
+class Mark(StrEnum):
+    POINT = "!"
+
+
 def test_a_default_that_a_line_cannot_hold_is_an_error() -> None:
     with pytest.raises(RewardError, match="'marks' needs a default: a number, a text or a truth value"):
 
         @feature("listed")
         def listed(example: Example, *, marks: tuple[str, ...] = ("!",)) -> float:
+            return 0.0
+
+    with pytest.raises(RewardError, match="'mark' needs a default"):
+
+        @feature("enumerated")
+        def enumerated(example: Example, *, mark: str = Mark.POINT) -> float:
             return 0.0
 
 

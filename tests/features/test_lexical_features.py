@@ -1,12 +1,14 @@
 """LI and RP against counts made by hand."""
 
+import logging
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxygold.features import FeatureContext, length_incentive, repetition_penalty
+from proxygold import reward
+from proxygold.features import FeatureContext, context, length_incentive, repetition_penalty
 from proxygold.records import Example
 from proxygold.templates import get_template
 
@@ -71,6 +73,7 @@ def test_rp_is_the_share_of_distinct_ngrams(completion: str, n: int, expected: f
     assert one(RP, completion, n=n) == expected
 
 
+@settings(deadline=None)  # the first batch of a process builds its tables
 @given(st.lists(st.text(alphabet="ab .,\n-", max_size=30), max_size=5))
 def test_batches_agree_with_a_plain_transcription(completions: list[str]) -> None:
     examples = [Example("q", completion) for completion in completions]
@@ -83,3 +86,33 @@ def test_batches_agree_with_a_plain_transcription(completions: list[str]) -> Non
         assert lengths[row] == len(found) / 100
         grams = [tuple(found[i : i + 3]) for i in range(len(found) - 2)]
         assert repetition[row] == (len(set(grams)) / len(grams) if grams else 1.0)
+
+
+CHINESE = "我今天早上去图书馆借了三本关于历史的书。"
+
+
+def test_unicode_words_make_sense_of_a_script_without_spaces() -> None:
+    # wordpunct sees one word and a full stop. ICU: 我 今天 早上 去 图书 馆 借了 三本 关于 历史 的 书 。
+    assert one(LI, CHINESE) == 2 / 100
+    assert one(LI, CHINESE, words="unicode") == 13 / 100
+    # Said twice: 26 words, 24 trigrams; the 13 that begin in the first are new, the other 11 are the first 11 of these.
+    assert one(RP, CHINESE * 2, words="unicode") == 13 / 24
+    # Four "words" for wordpunct, of which two trigrams are different.
+    assert one(RP, CHINESE * 2) == 1.0
+
+
+def test_li_and_rp_without_spaces_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    context._warn_of_unspaced.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        reward('LI(words="unicode") * RP(words="unicode")').score([Example("q", CHINESE)])
+        reward("LI * RP").score([Example("q", "English, with a name: 东京.")])
+        assert not caplog.records
+        for _ in range(3):
+            reward("LI * RP").score([Example("q", "fine"), Example("q", CHINESE)])
+    assert len(caplog.records) == 1
+    assert 'words="unicode"' in caplog.text
+
+
+def test_the_kind_of_words_is_part_of_the_line() -> None:
+    assert str(reward("LI(words='unicode') * RP(words='wordpunct', n=3)")) == "LI(words='unicode') * RP"
+    assert reward("RP(words='unicode')").reward_id != reward("RP").reward_id

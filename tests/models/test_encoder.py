@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import BoW, StaticEmbedding
+from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from proxygold.errors import ConfigError, ModelError
@@ -170,6 +173,51 @@ def test_the_fingerprint_does_not_change_with_use(tmp_path: Path) -> None:
     used.embed(TEXTS)
     unused = load_encoder(EncoderSettings(model=str(base), batch_tokens=64))
     assert used.fingerprint == unused.fingerprint
+
+
+def save_static(directory: Path, seed: int = 0) -> Path:
+    """A sentence-transformers model of static embeddings, as model2vec publishes them: there is no transformer in it."""
+    tokenizer = Tokenizer.from_file(str(bundled_encoder_path() / "tokenizer.json"))
+    tokenizer.no_truncation()
+    weights = np.random.default_rng(seed).normal(size=(tokenizer.get_vocab_size(), 16)).astype(np.float32)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)]).save(str(directory))
+    return directory
+
+
+def test_static_embeddings_are_the_mean_of_their_tokens(tmp_path: Path) -> None:
+    directory = save_static(tmp_path / "static")
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    weights = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 16)).astype(np.float32)
+    texts = [text for text in TEXTS if text]
+    ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    encoder = load_encoder(EncoderSettings(model=str(directory)))
+    assert (encoder.dimension, encoder.max_length) == (16, None)
+    vectors = encoder.embed([*texts, ""])
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors[:-1], [weights[row].mean(axis=0) for row in ids], atol=1e-5)
+    assert (vectors[-1] == 0).all()
+    assert np.array_equal(vectors, np.concatenate([encoder.embed([text]) for text in [*texts, ""]]))
+    unit = load_encoder(EncoderSettings(model=str(directory), normalize=True)).embed(texts)
+    np.testing.assert_allclose(unit, vectors[:-1] / np.linalg.norm(vectors[:-1], axis=1, keepdims=True), atol=1e-6)
+
+
+def test_a_model_without_a_transformer_has_a_fingerprint_and_no_max_length(tmp_path: Path) -> None:
+    first, second = save_static(tmp_path / "first"), save_static(tmp_path / "second", seed=1)
+    moved = shutil.copytree(first, tmp_path / "moved")
+    prints = [load_encoder(EncoderSettings(model=str(path))).fingerprint for path in (first, second, moved)]
+    assert prints[0] == prints[2] != prints[1]
+    with pytest.raises(
+        ConfigError, match=r"begins with StaticEmbedding, which reads texts whole\. Leave max_length out"
+    ):
+        load_encoder(EncoderSettings(model=str(first), max_length=64))
+
+
+def test_a_bag_of_words_is_an_encoder_too(tmp_path: Path) -> None:
+    bag = BoW(vocab=["oslo", "norway", "where"])
+    SentenceTransformer(modules=[bag]).save(str(tmp_path / "bag"))
+    encoder = load_encoder(EncoderSettings(model=str(tmp_path / "bag")))
+    assert encoder.embed(["where is oslo", "norway"]).tolist() == [[1, 0, 1], [0, 1, 0]]
+    assert len(encoder.fingerprint) == 64
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------

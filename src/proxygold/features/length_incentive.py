@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from proxygold.features.context import FeatureContext
-from proxygold.features.registry import Feature, FeatureValues, Parameter, reasoned, register_feature
+from proxygold.features.options import WORDS
+from proxygold.features.registry import Feature, FeatureValues, reasoned, register_feature
 from proxygold.records import Example
 
 __all__ = ["length_incentive"]
@@ -18,8 +19,9 @@ def length_incentive(
     r"""LI = words(ŷ) / 100: the longer the completion ŷ, the more.
 
     Source: Kim and Seo 2024, section 3.2. Words are the matches of `\w+|[^\w\s]+`, so that punctuation
-    counts, in the completion cut at the first stop string and stripped. `words="whitespace"` counts what
-    white space separates instead (not the paper's).
+    counts, in the completion cut at the first stop string and stripped. Not the paper's: `words="whitespace"`
+    counts what white space separates, and `words="unicode"` the words of Unicode's rules and dictionaries, which
+    Chinese, Japanese, Thai, Lao, Khmer and Burmese need, because `\w+` takes a clause of them for one word.
 
     Range: 0 (nothing but white space) and up, without limit; 1 is a hundred words. How it is gamed: say
     anything, on and on; repeat; write every symbol apart, `. . .` being three words. Multiply it by RP and
@@ -29,9 +31,7 @@ def length_incentive(
     >>> length_incentive([example], FeatureContext()).values.tolist()
     [0.03]
     """
-    if words == "whitespace":
-        return reasoned([len(context.trimmed(example.completion).split()) / 100 for example in examples])
-    return reasoned([len(context.words(example.completion)) / 100 for example in examples])
+    return reasoned(context.word_batch([example.completion for example in examples], words).counts / 100)
 
 
 register_feature(
@@ -40,14 +40,6 @@ register_feature(
         long_name="length_incentive",
         compute=length_incentive,
         uses_stop_strings=True,
-        parameters=MappingProxyType(
-            {
-                "words": Parameter(
-                    "wordpunct",
-                    "'wordpunct' or 'whitespace'",
-                    lambda value: value in ("wordpunct", "whitespace"),
-                )
-            }
-        ),
+        parameters=MappingProxyType({"words": WORDS}),
     )
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from proxygold.errors import RewardError
 from proxygold.features.context import FeatureContext
+from proxygold.features.installed import load_installed
 from proxygold.records import Example, FloatArray
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "Parameter",
     "feature_names",
     "find_feature",
+    "forget_module",
     "nearest",
     "reasoned",
     "register_feature",
+    "registered_feature",
 ]
 
 Argument = float | int | str | bool
@@ -80,7 +83,8 @@ class Feature:
 
     `compute(examples, context, **arguments)` gives one value for each example. `version` changes whenever
     the same text would get another value, and `source` is a hash of a user's own code: both are part of a
-    `reward_id`.
+    `reward_id`, and so are the files of the `models` (besides the reward's encoder) that a value depends on:
+    names, directories or hub ids, for given arguments. `columns` are those required for given arguments only.
     """
 
     name: str
@@ -88,8 +92,10 @@ class Feature:
     compute: Compute
     version: int = 1
     required_columns: frozenset[str] = frozenset()
+    columns: Callable[[Mapping[str, Argument]], frozenset[str]] = lambda arguments: frozenset()
     uses_encoder: bool = False
     uses_stop_strings: bool = False
+    models: Callable[[Mapping[str, Argument]], Sequence[str]] = lambda arguments: ()
     parameters: Mapping[str, Parameter] = field(default_factory=lambda: MappingProxyType({}))
     source: str = ""
     module: str = ""
@@ -152,8 +158,30 @@ def feature_names() -> list[str]:
 
 
 def find_feature(name: str) -> Feature | None:
-    """The feature with this short or long name, or None."""
+    """The feature with this short or long name, or None.
+
+    A name that is not known is looked for in installed packages. Raises RewardError when the one that offers it
+    fails, or does not register it.
+    """
+    if name not in _FEATURES and name not in RESERVED_NAMES:
+        package = load_installed(name)
+        if package is not None and name not in _FEATURES:
+            raise RewardError(
+                f'the package {package} offers the feature {name!r}, and importing it registers none of that name. It '
+                f'needs @feature("{name}"). Update or uninstall it.'
+            )
     return _FEATURES.get(name)
+
+
+def registered_feature(name: str) -> Feature | None:
+    """The feature registered by this name in this process, or None. Nothing is imported."""
+    return _FEATURES.get(name)
+
+
+def forget_module(module: str) -> None:
+    """Take back what a module registered that failed half-way."""
+    for name in [name for name, feature in _FEATURES.items() if feature.module == module]:
+        del _FEATURES[name]
 
 
 def nearest(name: str, known: Sequence[str] | Mapping[str, object]) -> str:

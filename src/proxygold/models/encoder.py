@@ -2,13 +2,13 @@
 
 Any Hugging Face checkpoint is taken with mean pooling over the attention mask, as the paper takes
 facebook/contriever; a sentence-transformers model (one with a `modules.json`) is taken with the modules that
-it declares. `all-minilm-l6-v2` is the one that comes as a package.
+it declares, static embeddings and bags of words included. `all-minilm-l6-v2` is the one that comes as a package.
 
-Embeddings are float32, and a text's embedding does not depend on what else is embedded with it: the length
-that it is padded to depends on its own length alone, and only texts padded to one length share a forward
-pass. On a CPU the result is then the same to the last bit for every batch size (a test holds that), which is
-what lets a resumed training run repeat its rewards exactly. On a GPU the last bits can still depend on the
-batch size.
+Embeddings are float32, and a text's embedding does not depend on what else is embedded with it. On a CPU, texts for a
+BERT or a RoBERTa are laid end to end without padding (`packed.py`). Elsewhere the length that a text is padded to
+depends on its own length alone, and only texts padded to one length share a forward pass. In float32 on a CPU the
+result is then the same to the last bit for every batch size (a test holds that), which is what lets a resumed training
+run repeat its rewards exactly. On a GPU, and in bfloat16, the last bits can still depend on the batch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import hashlib
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,11 +48,14 @@ class EncoderSettings:
     - `normalize`: vectors of length 1, so that the dot product is the cosine. None: as the model's own
       configuration declares, that is, whether its modules end in a Normalize. False takes such a module out.
     - `max_length`: tokens of a text that are read, special tokens included. None: 512 as in the paper, or
-      what the model declares if that is less (all-MiniLM-L6-v2 declares 256).
+      what the model declares if that is less (all-MiniLM-L6-v2 declares 256). A model that is no transformer
+      reads all of a text, and takes no `max_length`.
     - `truncation_side`: the side that a longer text loses. `left` as in the paper.
     - `dtype`: of weights and activations; `auto` is float32.
     - `device`: a torch device; `auto` is the GPU where there is one.
-    - `batch_tokens`: tokens, padding included, of one forward pass. None: 2,048 on a CPU, 65,536 elsewhere.
+    - `batch_tokens`: tokens, any padding included, of one forward pass. None: 2,048 on a CPU, 65,536 elsewhere.
+    - `cache`: a directory that keeps the embeddings of prompts and references for other processes and later runs
+      (`rewards/embedding_file.py`). None: they are kept in memory alone. It changes no embedding.
     """
 
     model: str = BUNDLED_ENCODER
@@ -62,6 +65,7 @@ class EncoderSettings:
     dtype: str = "auto"
     device: str = "auto"
     batch_tokens: int | None = None
+    cache: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
@@ -80,12 +84,15 @@ class Encoder:
     def __init__(self, settings: EncoderSettings, pipeline: Any) -> None:
         # `pipeline` is a SentenceTransformer, whose modules are applied one after another.
         self.settings = settings
-        self.max_length = _max_length(settings, pipeline)
+        # None: no transformer, whose texts are read whole.
+        self.max_length = _max_length(settings, pipeline) if _is_transformer(pipeline) else None
         self._pipeline = pipeline
         self._tokenizer = pipeline.tokenizer
-        self._tokenizer.truncation_side = settings.truncation_side
+        if self.max_length is not None:
+            self._tokenizer.truncation_side = settings.truncation_side
         self._prefix: str = (pipeline.prompts or {}).get(pipeline.default_prompt_name, "")
         on_cpu = pipeline.device.type == "cpu"
+        self._packed = on_cpu and self.max_length is not None and _pack(pipeline)
         self._batch_tokens = settings.batch_tokens or (2_048 if on_cpu else 65_536)
         # The Rust tokenizer refuses two threads at once, and two forward passes at once would only share the
         # cores.
@@ -102,7 +109,11 @@ class Encoder:
         if not distinct:
             return np.zeros((0, self.dimension), dtype=np.float32)
         with self._lock:
-            vectors = self._embed_distinct(distinct)
+            vectors = (
+                self._embed_one_by_one(distinct)
+                if self.max_length is None
+                else self._embed_in_batches(distinct, self.max_length)
+            )
         row = {text: index for index, text in enumerate(distinct)}
         return vectors[[row[text] for text in texts]]
 
@@ -123,31 +134,46 @@ class Encoder:
             digest.update(_bytes(tensor))
         return digest.hexdigest()
 
-    def _embed_distinct(self, texts: list[str]) -> NDArray[np.float32]:
+    def _embed_one_by_one(self, texts: list[str]) -> NDArray[np.float32]:
+        # Each alone: a model of any make then gives a text the same vector whatever stands beside it. Those that are no
+        # transformers look words up, and have little to gain from batches.
+        vectors: NDArray[np.float32] = self._pipeline.encode(texts, batch_size=1, show_progress_bar=False)
+        return vectors.astype(np.float32, copy=False)
+
+    def _embed_in_batches(self, texts: list[str], max_length: int) -> NDArray[np.float32]:
         import torch
 
-        encoded = self._tokenizer([self._prefix + text for text in texts], truncation=True, max_length=self.max_length)
+        encoded = self._tokenizer([self._prefix + text for text in texts], truncation=True, max_length=max_length)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         with torch.inference_mode():
-            for padded, rows in self._batches(lengths):
+            if self._packed:
+                from proxygold.models.packed import packed_states
+
+                for row, states in packed_states(self._pipeline[0].auto_model, encoded, self._batch_tokens):
+                    features = {
+                        "token_embeddings": states,
+                        "attention_mask": torch.ones(states.shape[:2], dtype=torch.long),
+                    }
+                    vectors[row] = _apply(list(self._pipeline)[1:], features)[0]
+                return vectors
+            for padded, rows in self._batches(lengths, max_length):
                 batch = self._tokenizer.pad(
                     {key: [values[row] for row in rows] for key, values in encoded.items()},
                     padding="max_length",
                     max_length=padded,
                     return_tensors="pt",
                 )
-                features = {key: value.to(self._pipeline.device) for key, value in batch.items()}
-                for module in self._pipeline:
-                    features = module(features)
-                vectors[rows] = features["sentence_embedding"].float().cpu().numpy()
+                vectors[rows] = _apply(
+                    self._pipeline, {key: value.to(self._pipeline.device) for key, value in batch.items()}
+                )
         return vectors
 
-    def _batches(self, lengths: list[int]) -> Iterator[tuple[int, list[int]]]:
+    def _batches(self, lengths: list[int], max_length: int) -> Iterator[tuple[int, list[int]]]:
         """Padded length and row numbers of each forward pass."""
         by_length: defaultdict[int, list[int]] = defaultdict(list)
         for row, length in enumerate(lengths):
-            by_length[min(_padded_length(length), self.max_length)].append(row)
+            by_length[min(_padded_length(length), max_length)].append(row)
         for padded, rows in sorted(by_length.items()):
             size = max(1, self._batch_tokens // padded)
             for start in range(0, len(rows), size):
@@ -176,7 +202,7 @@ def _load_pipeline(settings: EncoderSettings) -> Any:
         import torch
         from safetensors import SafetensorError
         from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+        from sentence_transformers.sentence_transformer.modules import Normalize
     except ImportError as error:
         raise ModelError(
             f"an encoder needs {error.name}, which is not installed. Run: pip install 'proxygold[encoder]'"
@@ -199,10 +225,10 @@ def _load_pipeline(settings: EncoderSettings) -> Any:
             f"the encoder {settings.model!r} cannot be loaded: {error}\n"
             "If the settings above are right, its files may be damaged: download it again."
         ) from error
-    if not isinstance(pipeline[0], Transformer):
-        raise ModelError(
-            f"the encoder {settings.model!r} begins with {type(pipeline[0]).__name__}, no transformer."
-            " Give a transformer encoder, such as facebook/contriever."
+    if settings.max_length is not None and not _is_transformer(pipeline):
+        raise ConfigError(
+            f"encoder.max_length is {settings.max_length}, but {settings.model!r} begins with "
+            f"{type(pipeline[0]).__name__}, which reads texts whole. Leave max_length out."
         )
     declared = isinstance(pipeline[-1], Normalize)
     if settings.normalize is False and declared:
@@ -211,6 +237,28 @@ def _load_pipeline(settings: EncoderSettings) -> Any:
     elif settings.normalize and not declared:
         pipeline.append(Normalize())
     return pipeline.eval()
+
+
+def _is_transformer(pipeline: Any) -> bool:
+    from sentence_transformers.sentence_transformer.modules import Transformer
+
+    return isinstance(pipeline[0], Transformer)
+
+
+def _pack(pipeline: Any) -> bool:
+    """Set the encoder up for texts without padding, if it is of a kind that can be."""
+    from proxygold.models.packed import pack_attention
+
+    model = getattr(pipeline[0], "auto_model", None)
+    # The modules after the first see one text at a time, as token states.
+    return model is not None and len(pipeline) > 1 and pack_attention(model)
+
+
+def _apply(modules: Iterable[Any], features: dict[str, Any]) -> NDArray[np.float32]:
+    for module in modules:
+        features = module(features)
+    vectors: NDArray[np.float32] = features["sentence_embedding"].float().cpu().numpy()
+    return vectors
 
 
 def _max_length(settings: EncoderSettings, pipeline: Any) -> int:
@@ -243,9 +291,14 @@ def _padded_length(length: int) -> int:
 
 
 def _tokenizer_state(tokenizer: Any) -> Any:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
+    """What decides a tokenizer's output: all of a fast one, kind and vocabulary of any other."""
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not hasattr(backend, "to_str"):
+        vocabulary = tokenizer.get_vocab()
+        return [
+            type(tokenizer).__name__,
+            sorted(vocabulary.items()) if isinstance(vocabulary, Mapping) else list(vocabulary),
+        ]
     state = json.loads(backend.to_str())
     # Every call sets these two anew.
     return {key: value for key, value in state.items() if key not in ("truncation", "padding")}
