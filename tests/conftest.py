@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,32 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+# --- an LLM endpoint --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def chat() -> Any:
+    """The module `chat_server.py`: `completion` and `error` make responses."""
+    spec = importlib.util.spec_from_file_location("chat_server", Path(__file__).with_name("chat_server.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["chat_server"] = module  # where dataclasses look their own module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def chat_server(chat: Any) -> Iterator[Callable[[Callable[[str, int], Any]], Any]]:
+    """Starts servers on loopback that answer chat completions as they are told."""
+    servers: list[Any] = []
+
+    def start(answer: Callable[[str, int], Any]) -> Any:
+        servers.append(chat.ChatServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
