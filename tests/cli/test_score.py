@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 PROXYGOLD = Path(sys.executable).with_name("proxygold")
 
@@ -33,6 +35,13 @@ def proxygold(
     return subprocess.run(
         [str(PROXYGOLD), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, preexec_fn=before
     )
+
+
+def score_lengths(
+    directory: Path, out: str, *options: str, before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Score `in.jsonl` by its length."""
+    return proxygold("score", "in.jsonl", "--reward", "LI", "--out", out, *options, cwd=directory, before=before)
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -119,7 +128,7 @@ def test_parquet_and_compressed(tmp_path: Path) -> None:
 def test_settings_reach_the_reward(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "one two ### Response: three"}])
     for number, (settings, words) in enumerate({(): 6, ("template=alpaca",): 2, ("stop_strings=['two']",): 1}.items()):
-        result = proxygold("score", "in.jsonl", "--reward", "LI", "--out", f"{number}.jsonl", *settings, cwd=tmp_path)
+        result = score_lengths(tmp_path, f"{number}.jsonl", *settings)
         assert result.returncode == 0, result.stderr
         assert read(tmp_path / f"{number}.jsonl")[0]["reward"] == words / 100
 
@@ -168,6 +177,12 @@ def test_match_is_measured_on_a_file(tmp_path: Path) -> None:
         (["empty.jsonl", "--reward", "LI"], "empty.jsonl is empty"),
         (["bad.jsonl", "--reward", "LI"], "none of the 2 rows of bad.jsonl can be used"),
         (["in.json", "--reward", "LI"], "Allowed: .jsonl"),
+        (["*.csv", "--reward", "LI"], "the pattern *.csv fits no file"),
+        (["nothing", "--reward", "LI"], "there is no file or directory nothing"),
+        (["in.jsonl", "in.jsonl", "--reward", "LI"], "in.jsonl is meant twice"),
+        (["in.jsonl", "--reward", "LI", "--workers", "0"], "0 workers are not allowed; give 1 or more"),
+        (["in.jsonl", "--reward", "LI", "--workers", "0", "--engine", "ray"], "0 workers are not allowed"),
+        (["hub:./nothing", "--reward", "LI"], "hub:./nothing cannot be had: "),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_written(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -186,30 +201,30 @@ def test_bad_input_is_told_and_nothing_is_written(tmp_path: Path, arguments: lis
 def test_nothing_is_written_over_unless_asked(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", GOOD)
     (tmp_path / "out.jsonl").write_text("precious")
-    refused = proxygold("score", "in.jsonl", "--reward", "LI", "--out", "out.jsonl", cwd=tmp_path)
+    refused = score_lengths(tmp_path, "out.jsonl")
     assert refused.returncode == 2
     assert "out.jsonl exists already" in refused.stderr
     assert (tmp_path / "out.jsonl").read_text() == "precious"
-    itself = proxygold("score", "in.jsonl", "--reward", "LI", "--out", "in.jsonl", "--force", cwd=tmp_path)
+    itself = score_lengths(tmp_path, "in.jsonl", "--force")
     assert itself.returncode == 2
     assert read(tmp_path / "in.jsonl") == GOOD
-    assert (
-        proxygold("score", "in.jsonl", "--reward", "LI", "--out", "out.jsonl", "--force", cwd=tmp_path).returncode == 0
-    )
+    assert score_lengths(tmp_path, "out.jsonl", "--force").returncode == 0
     assert len(read(tmp_path / "out.jsonl")) == 2
+
+
+def _disk_of(size: int) -> Callable[[], None]:
+    def small() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return small
 
 
 def test_no_space_left(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "word " * 200}] * 500)
     (tmp_path / "out.jsonl").write_text("precious")
 
-    def small_disk() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    result = proxygold(
-        "score", "in.jsonl", "--reward", "LI", "--out", "out.jsonl", "--force", cwd=tmp_path, before=small_disk
-    )
+    result = score_lengths(tmp_path, "out.jsonl", "--force", before=_disk_of(100_000))
     assert result.returncode == 2, result.stderr
     assert "cannot write out.jsonl" in result.stderr
     assert (tmp_path / "out.jsonl").read_text() == "precious"
@@ -219,7 +234,7 @@ def test_no_space_left(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", GOOD)
     (tmp_path / "file").write_text("")
-    result = proxygold("score", "in.jsonl", "--reward", "LI", "--out", "file/out.jsonl", cwd=tmp_path)
+    result = score_lengths(tmp_path, "file/out.jsonl")
     assert result.returncode == 2
     assert "cannot write file/out.jsonl" in result.stderr
 
@@ -228,29 +243,103 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_directory_without_permission(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", GOOD)
     (tmp_path / "locked").mkdir(mode=0o500)
-    result = proxygold("score", "in.jsonl", "--reward", "LI", "--out", "locked/out.jsonl", cwd=tmp_path)
+    result = score_lengths(tmp_path, "locked/out.jsonl")
     assert result.returncode == 2
     assert "cannot write locked/out.jsonl: Permission denied" in result.stderr
 
 
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "word " * 100}] * 60_000)
+@pytest.mark.parametrize(("workers", "how"), [("1", signal.SIGINT), ("2", signal.SIGINT), ("2", signal.SIGKILL)])
+def test_stopped_in_the_middle_it_goes_on(tmp_path: Path, workers: str, how: signal.Signals) -> None:
+    rows = [{"prompt": "x", "completion": f"{n} " + "word " * 60} for n in range(25_000)]
+    write(tmp_path / "in.jsonl", [*rows, "{oops"])
+    command = ["score", "in.jsonl", "--reward", "LI * RP", "--out", "out.jsonl", "--workers", workers]
     process = subprocess.Popen(
-        [str(PROXYGOLD), "score", "in.jsonl", "--reward", "LI * RP", "--out", "out.jsonl"],
+        [str(PROXYGOLD), *command],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         # A suite that was started in the background ignores SIGINT, and hands that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.jsonl.*")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    journal = tmp_path / "out.jsonl.partial" / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline and not (journal.exists() and journal.stat().st_size):
+        time.sleep(0.01)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # a terminal sends it to all
+    else:
+        process.send_signal(how)  # the workers have to notice
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    assert "stopped by Ctrl-C. Nothing was written over." in stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    if how == signal.SIGINT:
+        assert process.returncode == 130, stderr
+        assert stderr == "\nstopped by Ctrl-C. What is written stays: the same command goes on from there.\n"
+    deadline = time.monotonic() + 30
+    with pytest.raises(ProcessLookupError):  # nobody of its group is left
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+    assert not (tmp_path / "out.jsonl").exists()
+    again = proxygold(*command, cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+    done = re.match(r"wrote out.jsonl: 25,000 rows \(([\d,]+) of them by a run before\), 25,000 scored", again.stdout)
+    assert done is not None, again.stdout
+    assert 2048 <= int(done[1].replace(",", "")) < 25_000
+    assert proxygold(*command[:4], "--out", "at-once.jsonl", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "at-once.jsonl").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 5  # the data, two results, and a list of rejected rows for each
+
+
+def test_a_run_that_another_one_left_is_not_gone_on_with(tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "word " * 20}] * 3000)
+    # A row becomes 172 bytes: 2,048 of them go on this disk, 3,000 do not.
+    full = score_lengths(tmp_path, "out.jsonl", before=_disk_of(450_000))
+    assert full.returncode == 2
+    assert "cannot write out.jsonl: File too large" in full.stderr
+    assert "run the same command again: what is done is kept" in full.stderr
+    other = proxygold("score", "in.jsonl", "--reward", "RP", "--out", "out.jsonl", cwd=tmp_path)
+    assert other.returncode == 2
+    assert other.stderr == (
+        "error: out.jsonl.partial holds what a run that was stopped has done, and this is not the same: "
+        "the reward was LI, is RP.\n"
+        "Give that command again to go on with it. To begin anew, add --force, or remove that directory.\n"
+    )
+    assert "(2,048 of them by a run before)" in score_lengths(tmp_path, "out.jsonl").stdout
+
+
+def test_many_sources_become_one_file(tmp_path: Path) -> None:
+    (tmp_path / "data" / "date=1").mkdir(parents=True)
+    write(tmp_path / "data" / "a.jsonl", [GOOD[0], {"completion": "b"}])
+    packed = gzip.compress((json.dumps(GOOD[1]) + "\n").encode())
+    (tmp_path / "data" / "date=1" / "part-1.jsonl.gz").write_bytes(packed)
+    (tmp_path / "data" / "date=1" / "part-2.jsonl.zst").write_bytes(zstandard.compress(b"[1]\n"))
+    for given in (["data"], ["data/a.jsonl", "data/date=1"], ["data/a.jsonl", "data/date=1/part-*"]):
+        result = proxygold(
+            *("score", *given, "max_new_tokens=10", "--reward", "LI", "--out", "out.jsonl.zst", "--force"), cwd=tmp_path
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[2:] == [
+            "  data/a.jsonl:2: the field prompt is missing; the row has completion",
+            "  data/date=1/part-2.jsonl.zst:1: a JSON list, not an object of fields",
+        ]
+        content = zstandard.ZstdDecompressor().stream_reader((tmp_path / "out.jsonl.zst").read_bytes()).read()
+        assert [json.loads(line)["reward"] for line in content.splitlines()] == [0.1, 0.08]
+        listed = read(tmp_path / "out.jsonl.zst.rejected.jsonl")
+        assert [(row["file"], row["line"]) for row in listed] == [
+            ("data/a.jsonl", 2),
+            ("data/date=1/part-2.jsonl.zst", 1),
+        ]
+    nothing = proxygold("score", "max_new_tokens=10", "--reward", "LI", "--out", "x.jsonl", cwd=tmp_path)
+    assert nothing.returncode == 2
+    assert "there is no data to score. Give a file, a directory" in nothing.stderr
+
+
+def test_places_without_a_score_name_their_file_when_there_are_several(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.jsonl", [{**GOOD[0], "query_type": None}])
+    line = "branch(open_ended = LI, closed_ended = RP)"
+    result = proxygold("score", "a.jsonl", "b.jsonl", "--reward", line, "--out", "out.jsonl", cwd=tmp_path)
+    assert "2 rows without a score (a.jsonl:1, b.jsonl:1):" in result.stdout
 
 
 def test_a_long_file_needs_no_more_memory(tmp_path: Path) -> None:

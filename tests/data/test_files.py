@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
-from proxygold.data.files import RejectedRow, Row, column_names, count_rows, file_format, read_rows
+from proxygold.data.files import (
+    RejectedRow,
+    Row,
+    column_names,
+    count_rows,
+    file_format,
+    parse_rows,
+    read_raw_rows,
+    read_rows,
+)
 from proxygold.data.writing import open_writer, schema_for
 from proxygold.errors import DataError, StoreError
 
@@ -22,13 +33,14 @@ def jsonl(rows: list[dict[str, object]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.parquet", "ROWS.JSONL"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.jsonl.zst", "rows.parquet", "ROWS.JSONL"])
 def test_rows_come_as_they_were_written(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name.endswith("parquet"):
         pq.write_table(pa.Table.from_pylist(ROWS), path)
     else:
-        path.write_bytes(gzip.compress(jsonl(ROWS)) if name.endswith("gz") else jsonl(ROWS))
+        pack = {"gz": gzip.compress, "zst": zstandard.compress}.get(name.rpartition(".")[2], bytes)
+        path.write_bytes(pack(jsonl(ROWS)))
     assert list(read_rows(path)) == [Row(1, ROWS[0]), Row(2, ROWS[1])]
     assert count_rows(path) == 2
     assert column_names(path) == (["prompt", "n"] if name.endswith("parquet") else None)
@@ -91,6 +103,8 @@ def test_a_parquet_file_without_rows_is_an_error(tmp_path: Path) -> None:
         ("list.json", b"[]", r"Allowed: \.jsonl"),
         ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 10_000)[:-20], "cannot read"),
         ("plain.jsonl.gz", b'{"a": 1}\n', "cannot read"),
+        ("cut.jsonl.zst", zstandard.compress(b'{"a": 1}\n' * 10_000)[:-5], "cannot read"),
+        ("plain.jsonl.zst", b'{"a": 1}\n', "cannot read"),
         ("text.parquet", b"no parquet at all", "cannot read"),
     ],
 )
@@ -102,7 +116,7 @@ def test_a_file_that_is_of_no_use(tmp_path: Path, name: str, content: bytes | No
         list(read_rows(path))
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst", "out.parquet"])
 def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / "new" / name
     schema = schema_for(tmp_path / "from.jsonl", ROWS)
@@ -114,14 +128,51 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_equal_rows_give_equal_files(tmp_path: Path) -> None:
-    for name in ("a.jsonl.gz", "b.jsonl.gz"):
-        with open_writer(tmp_path / name) as writer:
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_equal_rows_give_equal_files(tmp_path: Path, ending: str) -> None:
+    for name in ("a", "b"):
+        with open_writer(tmp_path / f"{name}.jsonl.{ending}") as writer:
             writer.write(ROWS)
-    assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
+    assert (tmp_path / f"a.jsonl.{ending}").read_bytes() == (tmp_path / f"b.jsonl.{ending}").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+def test_frames_of_zstd_that_others_wrote_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.zst"
+    path.write_bytes(b"".join(zstandard.compress(jsonl([row])) for row in ROWS))  # a frame for each row
+    assert [row.values for row in read_rows(path) if isinstance(row, Row)] == ROWS
+    with open_writer(path) as writer:
+        writer.write([{"text": "x" * 700_000}] * 4)  # more than one of our frames
+    theirs = zstandard.ZstdDecompressor().stream_reader(path.read_bytes(), read_across_frames=True).read()
+    assert theirs == (json.dumps({"text": "x" * 700_000}) + "\n").encode() * 4
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.jsonl.zst", "rows.parquet"])
+@pytest.mark.parametrize("after", [0, 1, 4, 5, 9, 10])
+def test_reading_goes_on_after_any_row(tmp_path: Path, name: str, after: int) -> None:
+    rows: list[dict[str, object]] = [{"n": number} for number in range(10)]
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name, row_group_size=4)
+    else:
+        with open_writer(tmp_path / name) as writer:
+            writer.write(rows)
+    raws = list(read_raw_rows(tmp_path / name, after, size=3))
+    assert [row for raw in raws for row in parse_rows(raw)] == [Row(n + 1, {"n": n}) for n in range(after, 10)]
+    assert all(len(raw) <= 3 for raw in raws)
+
+
+def test_long_rows_are_read_few_at_a_time(tmp_path: Path) -> None:
+    # Ten rows of 8 MB: two are 16 MB, which is where a piece is closed.
+    rows: list[dict[str, object]] = [{"text": str(n) * 8_500_000} for n in range(10)]
+    (tmp_path / "rows.jsonl").write_bytes(jsonl(rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet", compression="none", use_dictionary=False)
+    for name in ("rows.jsonl", "rows.parquet"):
+        raws = list(read_raw_rows(tmp_path / name, size=1000))
+        assert [len(raw) for raw in raws] == [2, 2, 2, 2, 2]
+        assert [raw.first for raw in raws] == [1, 3, 5, 7, 9]
+        assert len(pickle.dumps(raws[0])) < 18_000_000  # and it takes no more than itself along
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst", "out.parquet"])
 def test_an_error_leaves_what_was_there(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("mine")
@@ -155,6 +206,40 @@ def test_parquet_says_when_rows_do_not_fit_one_schema(tmp_path: Path) -> None:
             writer.write([{"a": "text", "c": 2.0}])
         with pytest.raises(DataError, match="different types"):
             writer.write([{"a": ["list"], "b": 2.0}])
+
+
+@pytest.mark.parametrize("huge", [2**63, -(2**63) - 1, 10**400, [{"x": [1, 2**70]}]])
+def test_parquet_says_where_a_whole_number_is_too_large(tmp_path: Path, huge: object) -> None:
+    rows = [{"a": 1, "b": None}, {"a": 1, "b": huge}]
+    message = (
+        r"the field 'b' at line 7 of the data holds a whole number beyond 64 bits.*\.jsonl instead, or make .* text"
+    )
+    with pytest.raises(DataError, match=rf"in\.jsonl: {message}"):
+        schema_for(tmp_path / "in.jsonl", rows, [5, 7])
+    schema = pa.schema([("a", pa.int64()), ("b", pa.list_(pa.struct([("x", pa.list_(pa.int64()))])))])
+    schema = schema if isinstance(huge, list) else pa.schema([("a", pa.int64()), ("b", pa.float64())])
+    with (
+        pytest.raises(DataError, match=rf"out\.parquet: {message}"),
+        open_writer(tmp_path / "out.parquet", schema) as writer,
+    ):
+        writer.write(rows, [5, 7])
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_numbers_of_64_bits_fit_into_parquet(tmp_path: Path) -> None:
+    rows = [{"a": 2**63 - 1}, {"a": -(2**63)}]
+    with open_writer(tmp_path / "out.parquet", schema_for(tmp_path / "in.jsonl", rows)) as writer:
+        writer.write(rows)
+    assert [row.values for row in read_rows(tmp_path / "out.parquet") if isinstance(row, Row)] == rows
+
+
+def test_parquet_says_that_it_has_no_empty_objects(tmp_path: Path) -> None:
+    schema = schema_for(tmp_path / "in.jsonl", [{"meta": {}}])
+    with (
+        pytest.raises(DataError, match=r"cannot write .*'meta'.* Write \.jsonl"),
+        open_writer(tmp_path / "out.parquet", schema),
+    ):
+        pass
 
 
 def test_json_says_what_it_cannot_hold(tmp_path: Path) -> None:

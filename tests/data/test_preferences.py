@@ -81,6 +81,7 @@ def test_bad_rows_come_with_their_line_and_good_rows_still_come(tmp_path):
     pairs = list(read_preferences(path))
     expected = PreferencePair((user("a"),), "b", "c", "pairs.jsonl")
     assert pairs[0] == pairs[-1] == expected
+    assert (pairs[0].place, pairs[-1].place) == (f"{path}:1", f"{path}:6")
     rejected = pairs[1:-1]
     assert all(isinstance(row, RejectedRow) for row in rejected)
     # Line 2 is blank, which is no row at all.

@@ -1,8 +1,10 @@
 """`RM("model")` in a reward line: a real reward model as one node among others."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+from safetensors.torch import load, save
 
 from proxygold import Example, reward
 from proxygold.models.reward_models import load_reward_model
@@ -21,15 +23,15 @@ def test_a_reward_model_is_a_node_like_any_other(tiny_models: tuple[Path, Path])
     np.testing.assert_array_equal(scored.total, scored.parts["LI"] + 2 * alone)
 
 
-def test_its_weights_are_part_of_the_rewards_identity(tiny_models: tuple[Path, Path], tmp_path: Path) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    gold = tiny_models[1]
-    model = AutoModelForSequenceClassification.from_pretrained(gold)
-    model.score.weight.data += 1
-    model.save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(gold).save_pretrained(tmp_path)
-    first, second = reward(f"RM({str(gold)!r})"), reward(f"RM({str(tmp_path)!r})")
-    assert load_reward_model(str(gold)).fingerprint != load_reward_model(str(tmp_path)).fingerprint
-    assert first.reward_id != second.reward_id
-    assert first.reward_id == reward(f"RM({str(gold)!r})").reward_id
+def test_other_weights_at_the_same_place_make_another_reward(tiny_models: tuple[Path, Path], tmp_path: Path) -> None:
+    one, two = (Path(shutil.copytree(tiny_models[1], tmp_path / name)) for name in ("one", "two"))
+    line = f"LI + RM({str(one)!r}) - RM({str(two)!r})"
+    start = reward(line).reward_id
+    for directory in (one, two):
+        file = directory / "model.safetensors"
+        weights = file.read_bytes()
+        file.write_bytes(save({**load(weights), "score.weight": load(weights)["score.weight"] + 1}, {"format": "pt"}))
+        assert file.stat().st_size == len(weights)
+        assert reward(line).reward_id != start, directory.name
+        file.write_bytes(weights)
+        assert reward(line).reward_id == start

@@ -7,6 +7,7 @@ import pytest
 
 from proxygold import Example, Reward, reward
 from proxygold.models.encoder import load_encoder
+from proxygold.rewards.embeddings import forget_embeddings, shared_embeddings
 
 TOPICS = ["rivers", "bread", "chess", "planets", "violins", "bees", "glaciers", "printing"]
 EXAMPLES = [
@@ -45,7 +46,8 @@ def test_rer_is_measured_and_agrees_with_a_plain_transcription(rer: Reward) -> N
 
 def test_a_score_does_not_depend_on_its_neighbours_or_on_what_was_scored_before(rer: Reward) -> None:
     together = rer.score(EXAMPLES).total
-    again = reward(str(rer))  # nothing remembered
+    again = reward(str(rer))
+    forget_embeddings()
     alone = np.array([again.score([example]).total[0] for example in reversed(EXAMPLES)])[::-1]
     assert together.tolist() == alone.tolist()
 
@@ -53,16 +55,19 @@ def test_a_score_does_not_depend_on_its_neighbours_or_on_what_was_scored_before(
 def test_threads_agree_with_one_thread(rer: Reward) -> None:
     expected = rer.score(EXAMPLES).total.tolist()
     fresh = reward(str(rer))
+    forget_embeddings()
     with ThreadPoolExecutor(4) as pool:
         got = list(pool.map(lambda example: fresh.score([example]).total[0], EXAMPLES))
     assert got == expected
 
 
-def test_prompts_and_references_are_encoded_once_over_calls(rer: Reward) -> None:
+def test_prompts_and_references_are_encoded_once_over_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = reward("QR + AR")
+    forget_embeddings()
     asked: list[str] = []
-    inner = fresh._embed_kept._embed
-    fresh._embed_kept._embed = lambda texts: (asked.extend(texts), inner(texts))[1]
+    kept = shared_embeddings(fresh.settings.encoder).kept
+    inner = kept._embed
+    monkeypatch.setattr(kept, "_embed", lambda texts: (asked.extend(texts), inner(texts))[1])
     for _ in range(3):
         fresh.score(EXAMPLES[:4])
     assert sorted(asked) == sorted({EXAMPLES[0].prompt, EXAMPLES[0].reference})

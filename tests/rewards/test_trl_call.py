@@ -1,11 +1,14 @@
 """A reward called as TRL calls its reward functions."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from proxygold import reward
+from proxygold import Example, feature, reward
 from proxygold.errors import RewardError
 
 BRANCH = "branch(open_ended=LI, closed_ended=RP)"
@@ -57,6 +60,62 @@ def test_lengths_that_do_not_fit_are_errors() -> None:
         call("LI", prompts=["a"], completions=[3])
     with pytest.raises(RewardError, match="a completion or reference is list"):
         call("LI", prompts=["a"], completions=[["b"]])
+
+
+def as_series(values: list[Any]) -> Any:
+    # Its labels are not its positions: by label, 0 would be the last entry.
+    return pytest.importorskip("pandas").Series(values, index=range(len(values) - 1, -1, -1))
+
+
+def as_dataset_column(values: list[Any]) -> Any:
+    return pytest.importorskip("datasets").Dataset.from_dict({"x": values})["x"]
+
+
+@pytest.mark.parametrize("made", [np.array, pa.array, pa.chunked_array, as_series, as_dataset_column, tuple])
+def test_a_column_may_be_any_array(made: Callable[[Any], Any]) -> None:
+    seen = []
+
+    @feature("seen_column", columns=["stars"], replace=True)
+    def seen_column(example: Example) -> float:
+        seen.append(example.columns["stars"])
+        return 1.0
+
+    types, stars = ["open_ended", "closed_ended", "closed_ended"], [3, 4, 5]
+    if made is pa.chunked_array:
+        types, stars = [types[:1], types[1:]], [stars[:1], stars[1:]]  # type: ignore[assignment]
+    scores = call(
+        "branch(open_ended=LI, closed_ended=RP) * seen_column",
+        prompts=["a"] * 3,
+        completions=["one two", "a a a a", "x"],
+        query_type=made(types),
+        stars=made(stars),
+    )
+    # 2 words; 1 of 2 trigrams; no trigram to repeat
+    assert scores == [0.02, 0.5, 1.0]
+    assert seen == [3, 4, 5]
+    assert {type(value) for value in seen} == {int}
+
+
+def test_prompts_and_completions_may_be_arrays_too() -> None:
+    completions = ["one two", "one", "one two three"]
+    for made in (np.array, pa.array, as_series):
+        assert call("LI", prompts=made(["a", "b", "c"]), completions=made(completions)) == [0.02, 0.01, 0.03]
+
+
+def test_a_text_that_pandas_misses_is_missing() -> None:
+    query_type = as_series(["open_ended", None, float("nan")])
+    assert call(BRANCH, prompts=["a"] * 3, completions=["one"] * 3, query_type=query_type) == [0.01, None, None]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("open_ended"[:2], "str"), ({0: "a", 1: "b"}, "dict"), ({"a", "b"}, "set"), (3, "int"), (None, "NoneType"), (np.array(1.0), "ndarray")],
+)  # fmt: skip
+def test_what_is_no_column_is_an_error_where_it_is_required_and_left_out_where_not(value: Any, kind: str) -> None:
+    keywords = {"prompts": ["a"] * 2, "completions": ["one"] * 2}
+    with pytest.raises(RewardError, match=f"the column query_type is {kind}, which has no entry for each prompt"):
+        call(BRANCH, **keywords, query_type=value)
+    assert call("LI", **keywords, query_type=value) == [0.01, 0.01]
 
 
 def test_parts_are_logged_under_the_rewards_own_name() -> None:

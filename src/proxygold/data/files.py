@@ -1,4 +1,4 @@
-"""Data files, read a row at a time: JSONL (`.jsonl`, `.jsonl.gz`) and Parquet (`.parquet`).
+"""Data files, read a row at a time: JSONL (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`) and Parquet (`.parquet`).
 
 A row that cannot be read is not an error: it comes out as a `RejectedRow` with its place and the reason, and
 the rows after it still come. What makes the whole file useless is a DataError.
@@ -7,29 +7,50 @@ the rows after it still come. What makes the whole file useless is a DataError.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from proxygold.errors import DataError
 
-__all__ = ["FileFormat", "RejectedRow", "Row", "column_names", "count_rows", "file_format", "read_rows"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-FileFormat = Literal["jsonl", "jsonl.gz", "parquet"]
+__all__ = [
+    "FileFormat",
+    "RawRows",
+    "RejectedRow",
+    "Row",
+    "column_names",
+    "count_rows",
+    "file_format",
+    "is_data_file",
+    "parse_rows",
+    "read_raw_rows",
+    "read_rows",
+    "read_schema",
+]
+
+FileFormat = Literal["jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
 
 _SUFFIXES: dict[str, FileFormat] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".jsonl.gz": "jsonl.gz",
     ".ndjson.gz": "jsonl.gz",
+    ".jsonl.zst": "jsonl.zst",
+    ".ndjson.zst": "jsonl.zst",
     ".parquet": "parquet",
 }
 
-# Rows of a Parquet file that are in memory at a time.
-_PARQUET_BATCH = 1024
+# Rows that are in memory at a time, and bytes: one row may be a megabyte long.
+_ROWS = 512
+_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +63,34 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that cannot be used, and why."""
+    """A row that cannot be used, and why. `path` is its file, or the name of what else it is from."""
 
-    path: Path
+    path: Path | str
     line: int
     reason: str
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class RawRows:
+    """Rows that follow each other in one place, not parsed yet: quick to read, to pass over and to send elsewhere.
+
+    `content` is lines of JSONL, blank ones too, or an Arrow record batch; `first` is the line of its first row.
+    """
+
+    path: Path | str
+    first: int
+    content: list[bytes] | pa.RecordBatch
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    @property
+    def last(self) -> int:
+        """The line of its last row."""
+        return self.first + len(self) - 1
 
 
 def file_format(path: Path) -> FileFormat:
@@ -63,29 +104,60 @@ def file_format(path: Path) -> FileFormat:
     )
 
 
+def is_data_file(path: Path) -> bool:
+    """Whether a file's name says one of the formats."""
+    return path.name.lower().endswith(tuple(_SUFFIXES))
+
+
 def read_rows(path: Path) -> Iterator[Row | RejectedRow]:
     """The rows of a file, in order, in constant memory. Blank lines are counted and passed over.
 
     Raises DataError for a file that is missing, unreadable, of another format, or without a single row.
     """
-    kind = file_format(path)
-    _check_exists(path)
     empty = True
-    for row in _parquet_rows(path) if kind == "parquet" else _jsonl_rows(path, kind):
-        empty = False
-        yield row
+    for raw in read_raw_rows(path):
+        for row in parse_rows(raw):
+            empty = False
+            yield row
     if empty:
         raise DataError(f"{path} is empty. Give a file with at least one row.")
 
 
+def read_raw_rows(path: Path, after: int = 0, size: int = _ROWS) -> Iterator[RawRows]:
+    """What is in a file after its line `after`, at most `size` rows and about 16 MiB at a time.
+
+    Raises DataError for a file that is missing, unreadable or of another format, when what came before is given out.
+    """
+    kind = file_format(path)
+    _check_exists(path)
+    return _raw_parquet(path, after, size) if kind == "parquet" else _raw_jsonl(path, kind, after, size)
+
+
+def parse_rows(raw: RawRows) -> Iterator[Row | RejectedRow]:
+    """The rows in what was read, without the blank lines."""
+    if isinstance(raw.content, list):
+        for number, line in enumerate(raw.content, start=raw.first):
+            if line.strip():
+                yield _parse(raw.path, number, line)
+    else:
+        for number, values in enumerate(raw.content.to_pylist(maps_as_pydicts="lossy"), start=raw.first):
+            yield Row(number, values)
+
+
 def column_names(path: Path) -> list[str] | None:
     """The columns of a Parquet file; None for JSONL, whose rows may each have their own."""
+    schema = read_schema(path)
+    return None if schema is None else list(schema.names)
+
+
+def read_schema(path: Path) -> pa.Schema | None:
+    """The Arrow schema of a Parquet file; None for JSONL, which says none."""
     kind = file_format(path)
     _check_exists(path)
     if kind != "parquet":
         return None
     with _parquet_file(path) as file:
-        return list(file.schema_arrow.names)
+        return file.schema_arrow
 
 
 def count_rows(path: Path) -> int:
@@ -110,17 +182,30 @@ def _check_exists(path: Path) -> None:
         raise DataError(f"there is no file {path}. Give the path of a file of these kinds: {', '.join(_SUFFIXES)}.")
 
 
-def _jsonl_rows(path: Path, kind: FileFormat) -> Iterator[Row | RejectedRow]:
+# --- JSONL ------------------------------------------------------------------------------------------------------------
+
+
+def _raw_jsonl(path: Path, kind: FileFormat, after: int, size: int) -> Iterator[RawRows]:
+    lines: list[bytes] = []
+    held, first, failure = 0, after + 1, None
     try:
         with _open(path, kind) as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _parse(path, number, line)
+            for line in islice(file, after, None):
+                lines.append(line)
+                held += len(line)
+                if len(lines) == size or held >= _BYTES:
+                    yield RawRows(path, first, lines)
+                    first += len(lines)
+                    lines, held = [], 0
     except (OSError, EOFError, zlib.error) as error:  # EOFError: a .gz file that was cut off
-        raise _unreadable(path, error) from error
+        failure = error
+    if lines:
+        yield RawRows(path, first, lines)
+    if failure is not None:
+        raise _unreadable(path, failure) from failure
 
 
-def _parse(path: Path, number: int, line: bytes) -> Row | RejectedRow:
+def _parse(path: Path | str, number: int, line: bytes) -> Row | RejectedRow:
     try:
         # Decoded line by line, so that one bad byte costs one row. The first may begin with a byte-order
         # mark.
@@ -142,18 +227,51 @@ def _parse(path: Path, number: int, line: bytes) -> Row | RejectedRow:
     return Row(number, values)
 
 
-def _parquet_rows(path: Path) -> Iterator[Row | RejectedRow]:
+def _open(path: Path, kind: FileFormat) -> Any:
+    if kind == "jsonl.gz":
+        return gzip.open(path, "rb")
+    if kind == "jsonl.zst":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), 1 << 20)
+    return path.open("rb")
+
+
+def _json_type(value: object) -> str:
+    names = {str: "string", bool: "boolean", int: "number", float: "number", list: "list"}
+    return names.get(type(value), "null")
+
+
+# --- Parquet ----------------------------------------------------------------------------------------------------------
+
+
+def _raw_parquet(path: Path, after: int, size: int) -> Iterator[RawRows]:
     import pyarrow as pa
 
-    number = 0
     with _parquet_file(path) as file:
+        # Whole row groups are passed over unread.
+        group, number = 0, 0
+        while group < file.num_row_groups and number + file.metadata.row_group(group).num_rows <= after:
+            number += file.metadata.row_group(group).num_rows
+            group += 1
         try:
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
-                for values in batch.to_pylist(maps_as_pydicts="lossy"):
-                    number += 1
-                    yield Row(number, values)
+            for batch in file.iter_batches(batch_size=size, row_groups=list(range(group, file.num_row_groups))):
+                number += len(batch)
+                if number > after:
+                    yield from _split(path, batch, number - len(batch), after)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, error) from error
+
+
+def _split(path: Path | str, batch: pa.RecordBatch, before: int, after: int) -> Iterator[RawRows]:
+    """A batch that has `before` rows before it, without the rows up to line `after`, in pieces of about 16 MiB."""
+    pieces = batch.nbytes // _BYTES + 1
+    size = -(-len(batch) // pieces)
+    for start in range(max(after - before, 0), len(batch), size):
+        # Taken, not sliced: what is sliced goes to another process with all the rest.
+        whole = start == 0 and size >= len(batch)
+        part = batch if whole else batch.take(list(range(start, min(start + size, len(batch)))))
+        yield RawRows(path, before + start + 1, part)
 
 
 def _parquet_file(path: Path) -> Any:
@@ -166,15 +284,6 @@ def _parquet_file(path: Path) -> Any:
         raise _unreadable(path, error) from error
 
 
-def _open(path: Path, kind: FileFormat) -> Any:
-    return gzip.open(path, "rb") if kind == "jsonl.gz" else path.open("rb")
-
-
 def _unreadable(path: Path, error: Exception) -> DataError:
     reason = getattr(error, "strerror", None) or error
     return DataError(f"cannot read {path}: {reason}. Check that it is complete and of the format that its name says.")
-
-
-def _json_type(value: object) -> str:
-    names = {str: "string", bool: "boolean", int: "number", float: "number", list: "list"}
-    return names.get(type(value), "null")

@@ -8,28 +8,31 @@ conversation as Anthropic's HH data set was published; `hh.py` takes those apart
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from proxygold.data.files import RejectedRow, read_rows
 from proxygold.data.hh import parse_hh
+from proxygold.data.rows import ROLES
 from proxygold.errors import DataError
 from proxygold.records import Message
 
 __all__ = ["PreferencePair", "parse_preference", "read_preferences"]
 
-_ROLES = ("system", "user", "assistant", "tool")
-
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """One comparison. `prompt` ends with the turn that both answers answer; `source` says where it is from."""
+    """One comparison. `prompt` ends with the turn that both answers answer; `source` says where it is from.
+
+    `place` is the file and line that it was read from, for messages; two pairs that differ in it alone are equal.
+    """
 
     prompt: tuple[Message, ...]
     chosen: str
     rejected: str
     source: str = ""
+    place: str = field(default="", compare=False)
 
 
 def read_preferences(path: str | Path) -> Iterator[PreferencePair | RejectedRow]:
@@ -44,7 +47,7 @@ def read_preferences(path: str | Path) -> Iterator[PreferencePair | RejectedRow]
             yield row
             continue
         try:
-            yield parse_preference(row.values, source=path.name)
+            yield replace(parse_preference(row.values, source=path.name), place=f"{path}:{row.line}")
         except DataError as error:
             yield RejectedRow(path, row.line, str(error))
 
@@ -80,8 +83,8 @@ def _messages(value: Any, field: str) -> list[Message]:
     for message in value:
         if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
             raise DataError(f'every message of {field!r} needs text under "content" and a "role"')
-        if message.get("role") not in _ROLES:
-            raise DataError(f"{field!r} has a message of role {message.get('role')!r}; allowed: {', '.join(_ROLES)}")
+        if message.get("role") not in ROLES:
+            raise DataError(f"{field!r} has a message of role {message.get('role')!r}; allowed: {', '.join(ROLES)}")
         messages.append({"role": str(message["role"]), "content": message["content"]})
     return messages
 

@@ -15,10 +15,10 @@ from proxygold.data.files import RejectedRow, Row, read_rows
 from proxygold.errors import DataError
 from proxygold.records import QUERY_TYPE_ALIASES, Example, Message, Prompt, PromptRecord
 
-__all__ = ["example_from_row", "prompt_from_row", "read_examples", "read_prompts"]
+__all__ = ["ROLES", "example_from_row", "prompt_from_row", "read_examples", "read_prompts"]
 
 _FIELDS = frozenset({"prompt", "completion", "reference", "query_type"})
-_ROLES = ("system", "user", "assistant", "tool")
+ROLES = ("system", "user", "assistant", "tool")
 
 
 def example_from_row(values: Mapping[str, Any]) -> Example:
@@ -101,8 +101,8 @@ def _message(message: object, position: int) -> Message:
     if not isinstance(message, Mapping):
         raise DataError(f"message {position} of prompt is {_shown(message)}; an object with role and content is needed")
     role, content = message.get("role"), message.get("content")
-    if role not in _ROLES:
-        raise DataError(f"the role of message {position} of prompt is {role!r}; allowed: {', '.join(_ROLES)}")
+    if role not in ROLES:
+        raise DataError(f"the role of message {position} of prompt is {role!r}; allowed: {', '.join(ROLES)}")
     if not isinstance(content, str):
         raise DataError(f"the content of message {position} of prompt is {_shown(content)}; text is needed")
     return Message(role=role, content=content)

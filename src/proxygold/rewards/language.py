@@ -17,6 +17,7 @@ import operator
 from collections.abc import Callable, Mapping
 
 from proxygold.errors import RewardError
+from proxygold.features.installed import offered_names
 from proxygold.features.registry import Argument, Feature, feature_names, find_feature, nearest
 from proxygold.rewards.scan import MAX_LENGTH, MAX_NESTING, NESTING_RULE, check_before_parsing, show
 from proxygold.rewards.tree import (
@@ -182,11 +183,12 @@ class _Reader:
         raise self._unknown(node, node.id)
 
     def _unknown(self, node: ast.AST, name: str) -> RewardError:
-        known = [*feature_names(), *self.named, *FUNCTIONS]
+        features = list(dict.fromkeys([*feature_names(), *offered_names()]))
+        known = [*features, *self.named, *FUNCTIONS]
         return self.fail(
             node,
             f"unknown name {name if len(name) <= 40 else name[:40] + '...'!r}",
-            f"{nearest(name, known)} Features: {', '.join(feature_names())}. "
+            f"{nearest(name, known)} Features: {', '.join(features)}. "
             f"Named rewards: {', '.join(self.named) or 'none'}. "
             f'Functions: {", ".join(FUNCTIONS)}. Your own features: @feature("name") or plugins=.',
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,7 +16,7 @@ from proxygold.models.encoder import EncoderSettings
 from proxygold.rewards.presets import DEFAULT_MAX_NEW_TOKENS
 from proxygold.rewards.runtime import OnError, Reward, reward
 
-__all__ = ["RewardOptions", "reward_from_options"]
+__all__ = ["RewardOptions", "parse_options", "reward_from_mapping", "reward_from_options"]
 
 
 class RewardOptions(BaseModel):
@@ -36,11 +37,33 @@ _KEYS = [f"encoder.{field.name}" for field in fields(EncoderSettings)] + [
 ]
 
 
-def reward_from_options(line: str, encoder: str | None = None, settings: Sequence[str] = ()) -> Reward:
-    """The reward for a line, the name of an encoder, and settings such as `encoder.normalize=false`.
+def reward_from_options(
+    line: str, encoder: str | None = None, settings: Sequence[str] = (), plugins: Sequence[Path] = ()
+) -> Reward:
+    """The reward for a line, the name of an encoder, settings such as `encoder.normalize=false`, and plug-in files.
 
-    Values are YAML. Raises ConfigError for a setting that is unknown, given twice or of the wrong type, RewardError
-    for a line that is not allowed.
+    Raises ConfigError as `parse_options` does, RewardError for a line that is not allowed.
+    """
+    return _reward(line, parse_options(encoder, settings, plugins))
+
+
+def reward_from_mapping(line: str, options: Mapping[str, Any]) -> Reward:
+    """The reward for a line and the options of `reward()` as plain values; `encoder` is a name or its settings.
+
+    Raises ConfigError for an option that is unknown or of the wrong type, RewardError for a line that is not allowed.
+    """
+    encoder = options.get("encoder")
+    return _reward(
+        line, _validated({**options, "encoder": {"model": encoder} if isinstance(encoder, str) else encoder or {}})
+    )
+
+
+def parse_options(
+    encoder: str | None = None, settings: Sequence[str] = (), plugins: Sequence[Path] = ()
+) -> RewardOptions:
+    """The name of an encoder and settings such as `encoder.normalize=false`, whose values are YAML, as options.
+
+    Raises ConfigError for a setting that is unknown, given twice or of the wrong type.
     """
     given: dict[str, Any] = {} if encoder is None else {"encoder.model": encoder}
     for setting in settings:
@@ -52,10 +75,21 @@ def reward_from_options(line: str, encoder: str | None = None, settings: Sequenc
     for key, value in given.items():
         section, _, name = key.rpartition(".")
         (tree[section] if section else tree)[name] = value
+    if plugins:
+        if "plugins" in given:
+            raise ConfigError("plug-ins are given as --plugin and as plugins=. Give them in one way.")
+        tree["plugins"] = [str(plugin) for plugin in plugins]
+    return _validated(tree)
+
+
+def _validated(tree: Mapping[str, Any]) -> RewardOptions:
     try:
-        options = RewardOptions.model_validate(tree)
+        return RewardOptions.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(_mistake(item) for item in error.errors())) from error
+
+
+def _reward(line: str, options: RewardOptions) -> Reward:
     return reward(line, **{name: getattr(options, name) for name in RewardOptions.model_fields})
 
 

@@ -7,23 +7,26 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from proxygold.errors import RewardError
+from proxygold.errors import ConfigError, RewardError
 from proxygold.features import Feature, FeatureContext, find_feature, load_plugin
-from proxygold.features.custom import restore_feature
+from proxygold.features.plugins import restore_feature
+from proxygold.features.registry import nearest
 from proxygold.models.encoder import Encoder, EncoderSettings, load_encoder
+from proxygold.models.fingerprint import checkpoint_fingerprint
+from proxygold.models.reward_models import find_reward_model
 from proxygold.records import Example, Prompt, Scored
 from proxygold.rewards.calibration import measure, unresolved
 from proxygold.rewards.columns import Completion, examples_from_columns
 from proxygold.rewards.composing import Composable
-from proxygold.rewards.embeddings import EmbeddingCache
+from proxygold.rewards.embeddings import shared_embeddings
 from proxygold.rewards.language import check_tree, parse, to_line
 from proxygold.rewards.presets import DEFAULT_MAX_NEW_TOKENS, named_rewards
 from proxygold.rewards.scoring import score_tree
@@ -60,7 +63,7 @@ class RewardSettings:
 def reward(
     line: str,
     *,
-    encoder: str | EncoderSettings | None = None,
+    encoder: str | EncoderSettings | Mapping[str, Any] | None = None,
     template: str | None = None,
     stop_strings: Sequence[str] | None = None,
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
@@ -70,7 +73,7 @@ def reward(
     """A reward from a line such as `LI * RP * QR` or from a named reward such as `RER`.
 
     - `line`: the reward line.
-    - `encoder`: the bi-encoder of QR and AR, by name or with its settings; loaded at the first score that needs it.
+    - `encoder`: the bi-encoder of QR and AR, by name or with its settings; loaded when first needed.
     - `template`: the prompt template whose stop strings end a completion for LI and RP.
     - `stop_strings`: exactly these instead. Without either, the three that hold for any template.
     - `max_new_tokens`: the longest rollout, which the preset RER needs with Contriever.
@@ -94,7 +97,7 @@ def reward(
     if "" in stop_strings:
         raise RewardError("an empty stop string would end every completion at once; leave it out.")
     settings = RewardSettings(
-        encoder=EncoderSettings(model=encoder) if isinstance(encoder, str) else encoder or EncoderSettings(),
+        encoder=_encoder_settings(encoder),
         stop_strings=tuple(stop_strings),
         on_error=on_error,
     )
@@ -112,7 +115,6 @@ class Reward(Composable):
         check_tree(tree)
         self.tree = tree
         self.settings = settings
-        self._embed_kept = EmbeddingCache(self._embed)
         self._lock = threading.Lock()
         self._encoder: Encoder | None = None
 
@@ -149,11 +151,18 @@ class Reward(Composable):
 
     @cached_property
     def reward_id(self) -> str:
-        """A hash of all that decides a score: line, encoder weights and settings, stop strings, feature code.
+        """A hash of all that decides a score: line, encoder weights and settings, reward models, stop strings,
+        feature code.
 
-        Loads the encoder when the line uses it.
+        Loads the encoder when the line uses it. Of other models only the files are looked at.
         """
-        return _hash([self._identity, self._load_encoder().fingerprint if self._uses_encoder else None])
+        models = {find_reward_model(part.model) for part in walk(self.tree) if isinstance(part, RewardModelUse)}
+        for part in walk(self.tree):
+            if isinstance(part, FeatureUse) and (feature := find_feature(part.name)) is not None:
+                defaults = {name: parameter.default for name, parameter in feature.parameters.items()}
+                models.update(feature.models(defaults | dict(part.arguments)))
+        weights = [checkpoint_fingerprint(model) for model in sorted(models)]
+        return _hash([self._identity, self._load_encoder().fingerprint if self._uses_encoder else None, *weights])
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -166,6 +175,12 @@ class Reward(Composable):
             # Rewards that never cut a completion are the same with any stop strings.
             "stop_strings": self.settings.stop_strings if cuts else None,
         }
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The texts of the features and reward models in the line, each once: keys of `Scored.parts`."""
+        nodes = (node for node in walk(self.tree) if isinstance(node, FeatureUse | RewardModelUse))
+        return tuple(dict.fromkeys(to_line(node) for node in nodes))
 
     def _features(self) -> list[Feature]:
         names = sorted({part.name for part in walk(self.tree) if isinstance(part, FeatureUse)})
@@ -180,8 +195,9 @@ class Reward(Composable):
         """A name for logs, unlike any other reward's: trainers merge the columns of equal names."""
         slug = re.sub(r"[^A-Za-z0-9]+", "_", str(self)).strip("_")[:40].rstrip("_")
         # The encoder's settings stand in for its fingerprint, for which it would have to be loaded.
-        encoder = asdict(self.settings.encoder) if self._uses_encoder else None
-        return f"{slug}_{_hash([self._identity, encoder])[:6]}"
+        encoder = asdict(self.settings.encoder) if self._uses_encoder else {}
+        encoder.pop("cache", None)  # where embeddings are kept changes no score
+        return f"{slug}_{_hash([self._identity, encoder or None])[:6]}"
 
     # --- scoring ------------------------------------------------------------------------------------------
 
@@ -205,11 +221,12 @@ class Reward(Composable):
         return Reward(measure(self.tree, lambda tree: self._score(tree, examples)), self.settings)
 
     def _score(self, tree: Node, examples: Sequence[Example]) -> Scored:
+        embeddings = shared_embeddings(self.settings.encoder)
         chunks = [
             score_tree(
                 tree,
                 examples[start : start + _CHUNK],
-                FeatureContext(self.settings.stop_strings, self._embed, self._embed_kept),
+                FeatureContext(self.settings.stop_strings, embeddings.recent, embeddings.kept),
             )
             for start in range(0, max(len(examples), 1), _CHUNK)
         ]
@@ -241,9 +258,6 @@ class Reward(Composable):
             )
         return scored
 
-    def _embed(self, texts: Sequence[str]) -> Any:
-        return self._load_encoder().embed(texts)
-
     def _load_encoder(self) -> Encoder:
         with self._lock:
             if self._encoder is None:
@@ -273,10 +287,7 @@ class Reward(Composable):
         examples = examples_from_columns(prompts, completions, columns, self.required_columns)
         scored = self.score(examples)
         name = self.__name__
-        leaves = dict.fromkeys(
-            to_line(node) for node in walk(self.tree) if isinstance(node, FeatureUse | RewardModelUse)
-        )
-        for leaf in leaves:
+        for leaf in self.leaves:
             values = scored.parts[leaf]
             if log_extra is not None:
                 log_extra(f"{name}/{leaf}", [_or_none(value) for value in values])
@@ -314,16 +325,20 @@ class Reward(Composable):
         return _restore, (str(self), self.settings, tuple(origins))
 
 
+def _encoder_settings(given: str | EncoderSettings | Mapping[str, Any] | None) -> EncoderSettings:
+    if isinstance(given, Mapping):
+        known = [field.name for field in fields(EncoderSettings)]
+        for name in given:
+            if name not in known:
+                raise ConfigError(f"unknown setting encoder.{name}.{nearest(name, known)} Allowed: {', '.join(known)}.")
+        return EncoderSettings(**given)
+    return EncoderSettings(model=given) if isinstance(given, str) else given or EncoderSettings()
+
+
 def _restore(line: str, settings: RewardSettings, origins: Sequence[tuple[str, str, str]]) -> Reward:
     for name, module, file in origins:
         restore_feature(name, module, file)
     return Reward(parse(line), settings)
-
-
-def _reward_model_fingerprint(model: str) -> str:
-    from proxygold.models.reward_models import load_reward_model
-
-    return load_reward_model(model).fingerprint
 
 
 def _hash(value: object) -> str:

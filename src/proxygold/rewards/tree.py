@@ -180,5 +180,5 @@ def required_columns(node: Node) -> frozenset[str]:
         if isinstance(part, Branch):
             columns.add("query_type")
         elif isinstance(part, FeatureUse) and (feature := find_feature(part.name)) is not None:
-            columns |= feature.required_columns
+            columns |= feature.required_columns | feature.columns(dict(part.arguments))
     return frozenset(columns)
