@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+
+from proxygold.cli.main import app
+from proxygold.rewards.options import reward_from_options
+from proxygold.study.demo import demo_text
+from proxygold.study.loading import parse_study
 
 PROXYGOLD = Path(sys.executable).with_name("proxygold")
+A_STUDY = """
+name: small
+policy: {model: smollm2-135m-instruct}
+data: {train: builtin, validation: builtin}
+rewards: {LI: LI}
+gold: {model: gold-mini}
+"""
 VERBS = ("demo", "run", "score", "train", "monotonicity", "report")
 
 
@@ -26,6 +41,39 @@ def test_help_names_every_verb_and_every_verb_has_help() -> None:
         assert f"Usage: proxygold {verb}" in page.stdout
         if verb != "train":  # its kinds of training have their own pages
             assert "Examples" in page.stdout
+
+
+def examples() -> list[str]:
+    """Every line of the help pages that shows how to use a verb."""
+    found: list[str] = []
+
+    def look(command: Any) -> None:
+        lines = (line.strip() for line in (command.epilog or "").splitlines())
+        found.extend(line for line in lines if line.startswith("proxygold "))
+        for inner in getattr(command, "commands", {}).values():
+            look(inner)
+
+    look(get_command(app))
+    return found
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_printed_example_is_taken(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, *words = shlex.split(line)
+    command: Any = get_command(app)
+    while hasattr(command, "commands"):
+        verb, *words = words
+        command = command.commands[verb]
+    given = command.make_context(verb, words).params
+    text = {"demo": demo_text(), "run": A_STUDY}.get(verb)
+    if text is not None:
+        parse_study(text, given["overrides"] or [])
+    if "reward" in given:
+        reward_from_options(given["reward"], given["encoder"], given["settings"] or [])
+
+
+def test_there_are_examples() -> None:
+    assert len(examples()) >= 8
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["run", "--help"]])
@@ -52,7 +100,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["scoer"], "Did you mean 'score'?"),
+        (["scoer"], "'score'"),
         (["score"], "Missing argument"),
         (["score", "x.jsonl", "--out", "y.jsonl"], "Missing option '--reward'"),
         (["score", "x.jsonl", "--rewad", "LI"], "No such option"),
@@ -111,6 +159,30 @@ def test_anything_else_is_1_and_shows_its_traceback_only_when_asked() -> None:
     assert debugged.stderr.count("ZeroDivisionError") >= 2
 
 
+@pytest.mark.parametrize(
+    ("typed", "goes_on"),
+    [
+        (["run", "study.yaml"], True),
+        (["--debug", "demo"], True),
+        (["train", "reward-model", "pairs.jsonl"], True),
+        (["annotate", "prompts.jsonl", "--by", "llm"], True),
+        (["annotate", "run", "--by", "random"], False),
+        (["report", "run"], False),
+        (["monotonicity", "runs/demo"], False),
+        ([], False),
+    ],
+)
+def test_what_ctrl_c_left_depends_on_the_verb(
+    typed: list[str], goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from proxygold.cli.main import _interrupted
+
+    monkeypatch.setattr(sys, "argv", ["proxygold", *typed])
+    with pytest.raises(SystemExit):
+        _interrupted()
+    assert ("the same command goes on" in capsys.readouterr().err) == goes_on
+
+
 def test_ctrl_c_is_130() -> None:
     result = fails_with("KeyboardInterrupt")
     assert result.returncode == 130
@@ -122,13 +194,12 @@ def test_ctrl_c_is_130() -> None:
     ("arguments", "extra"),
     [
         (["demo"], "demo"),
+        (["--debug", "demo"], "demo"),
         (["run", "study.yaml"], "train,report"),
         (["train", "reward-model", "pairs.jsonl", "--out", "rm"], "train"),
     ],
 )
 def test_without_its_packages_a_verb_names_the_extra(arguments: list[str], extra: str, tmp_path: Path) -> None:
-    from proxygold.study.demo import demo_text
-
     (tmp_path / "study.yaml").write_text(demo_text())
     pairs = (f'{{"prompt": "{number}", "chosen": "b", "rejected": "c"}}\n' for number in range(50))
     (tmp_path / "pairs.jsonl").write_text("".join(pairs))

@@ -37,23 +37,44 @@ def pairs(tmp_path):
     return path
 
 
+@pytest.fixture
+def held_out(tmp_path):
+    rows = [
+        {"prompt": f"Question {number}?", "chosen": f"Yes, {number}.", "rejected": "No."} for number in range(18, 24)
+    ]
+    path = tmp_path / "held-out.jsonl"
+    path.write_text("\n".join([*map(json.dumps, rows), "[]"]) + "\n")
+    return path
+
+
 def train(*arguments):
     return CliRunner().invoke(app, ["reward-model", *map(str, arguments)], env={"COLUMNS": "200"})
 
 
-def test_it_trains_and_prints_what_the_model_is_worth(pairs, tiny_model, tmp_path):
+def test_it_trains_and_prints_what_the_model_is_worth(pairs, held_out, tiny_model, tmp_path):
     out = tmp_path / "out"
-    arguments = [pairs, "--out", out, "--model", tiny_model, "--epochs", 1, "--held-out", pairs, "--dtype", "float32"]
+    template = tmp_path / "template.jinja"
+    template.write_text(
+        "{% for message in messages %}{% if message.content == 'Question 3?' %}{{ raise_exception('no threes') }}"
+        "{% endif %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>{% endfor %}"
+    )
+    arguments = [
+        pairs, "--out", out, "--model", tiny_model, "--epochs", 1, "--held-out", held_out, "--dtype", "float32",
+        "--chat-template", template,
+    ]  # fmt: skip
     result = train(*arguments)
     assert result.exit_code == 0, result.output
     for expected in (
         "Accuracy on held-out pairs",
         "longer is better, all pairs",
         "matched in length (within 20%)",
-        "trained on 20 pairs in 3 steps",  # 20 pairs in batches of 8
+        "trained on 17 pairs in 3 steps",  # 20 less two that are held out, less one refused, in batches of 8
         "0 pairs over 256 tokens were left out",
-        "2 rows could not be used",  # the same file is read twice here
+        f"2 pairs were not trained on: their prompts are in {held_out} too",
+        "3 rows could not be used",
         "pairs.jsonl:21: not JSON",
+        "held-out.jsonl:7: a JSON list",
+        "pairs.jsonl:4: the reward model's chat template refuses the conversation: no threes",
         str(out / "model"),
     ):
         assert expected in result.output.replace("\n", " ") or expected in result.output.replace("\n", "")
@@ -81,4 +102,13 @@ def test_bad_input_says_what_to_do(pairs, tmp_path):
     result = train(pairs, "--out", tmp_path / "out", "--chat-template", tmp_path / "none.jinja")
     assert isinstance(result.exception, ConfigError)
     assert "cannot read the chat template" in str(result.exception)
+
+    result = train(pairs, "--out", tmp_path / "out", "--held-out", pairs)
+    assert isinstance(result.exception, DataError)
+    assert "all 20 pairs to train on begin with the prompt of a held-out pair" in str(result.exception)
+
+    for seed in (-1, 2**32):
+        result = train(pairs, "--out", tmp_path / "out", "--seed", seed)
+        assert result.exit_code == 2
+        assert "Invalid value for '--seed'" in result.output
     assert not (tmp_path / "out").exists()

@@ -15,11 +15,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from proxygold.cli.annotate import annotate
+from proxygold.cli.check import check
 from proxygold.cli.demo import demo
+from proxygold.cli.export import export
 from proxygold.cli.monotonicity import monotonicity
 from proxygold.cli.report import report
 from proxygold.cli.run import run
 from proxygold.cli.score import score
+from proxygold.cli.serve import serve
 from proxygold.cli.train import app as train
 from proxygold.errors import ProxygoldError, TrainingError
 
@@ -27,13 +31,17 @@ __all__ = ["app", "main"]
 
 _DEBUG = "PROXYGOLD_DEBUG"
 # Verbs that go on from what an interrupted run has done.
-_RESUMABLE = {"demo", "run", "train"}
+_RESUMABLE = {"demo", "run", "score", "train"}
 
 # Which extra brings a package that only some verbs need.
 _EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "sentence_transformers", "safetensors"), "encoder"),
     **dict.fromkeys(("accelerate", "datasets", "gguf", "peft", "trl"), "train"),
     **dict.fromkeys(("jinja2", "plotly"), "report"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "httpx", "prometheus_client"), "serve"),
+    **dict.fromkeys(("rouge_score", "sacrebleu", "math_verify"), "features"),
+    "openai": "llm",
+    "ray": "scale",
 }
 
 app = typer.Typer(
@@ -50,19 +58,52 @@ app = typer.Typer(
 
 # Each verb with examples of its use.
 _VERBS: tuple[tuple[Callable[..., None], str], ...] = (
-    (demo, "proxygold demo\n\nproxygold demo training.steps=20"),
+    (demo, "proxygold demo\n\nproxygold demo training.steps=16"),
     (run, "proxygold run study.yaml --dry-run\n\nproxygold run study.yaml training.steps=1000 seeds='[0,1,2]'"),
     (
         score,
         "proxygold score answers.jsonl --reward 'LI * RP' --out scored.jsonl\n\n"
         "proxygold score answers.parquet --reward RER --out scored.parquet --encoder facebook/contriever\n\n"
-        "proxygold score answers.jsonl.gz --reward QR --out scored.jsonl encoder.normalize=false",
+        "proxygold score answers.jsonl.gz --reward QR --out scored.jsonl encoder.normalize=false\n\n"
+        "proxygold score answers/ 'more/**/part-*.jsonl.zst' --reward 'LI * RP' --out scored.jsonl.zst --workers 8\n\n"
+        "proxygold score hub:tatsu-lab/alpaca_eval:eval --reward LI --out scored.parquet\n\n"
+        "RAY_ADDRESS=auto proxygold score /shared/answers --reward RER --out /shared/scored.parquet "
+        "--engine ray --workers 64",
+    ),
+    (
+        check,
+        "proxygold check --reward 'LI * RP'\n\n"
+        "proxygold check --reward 'LI * RP * (1 - hedging)' --plugin my_features.py\n\n"
+        "proxygold check --reward RER --encoder facebook/contriever --data answers.jsonl --json findings.json",
+    ),
+    (
+        annotate,
+        "proxygold annotate prompts.jsonl --out typed.jsonl\n\n"
+        "proxygold annotate prompts.jsonl --out typed.jsonl --by llm --model gpt-4.1-mini "
+        "--price-in 0.4 --price-out 1.6 --max-cost 5\n\n"
+        "proxygold annotate prompts.parquet --out typed.parquet --by llm --model qwen3 --base-url "
+        "http://localhost:8000/v1\n\n"
+        "proxygold annotate typed.jsonl --out both.jsonl --name local_type --compare-with query_type\n\n"
+        "proxygold annotate prompts.jsonl --out random.jsonl --by random --share 0.45 --seed 1",
     ),
     (
         monotonicity,
         "proxygold monotonicity runs/demo\n\nproxygold monotonicity --scores scores.parquet --json numbers.json",
     ),
     (report, "proxygold report runs/demo"),
+    (
+        serve,
+        "proxygold serve --reward 'LI * RP'\n\n"
+        "proxygold serve --reward RER --encoder facebook/contriever encoder.normalize=false --port 9000\n\n"
+        "PROXYGOLD_API_KEY=… proxygold serve --reward 'LI * RP * QR' --host 0.0.0.0",
+    ),
+    (
+        export,
+        "proxygold export prompts.jsonl --to trl --reward 'LI * RP * QR' --model my/sft-model --out grpo\n\n"
+        "proxygold export prompts.jsonl --to verl --reward RER --encoder facebook/contriever --model my/sft-model "
+        "--validation validation.jsonl --out verl\n\n"
+        "proxygold export builtin --to openrlhf --reward 'LI * RP' --model my/sft-model --out openrlhf",
+    ),
 )
 
 
@@ -131,8 +172,13 @@ def _missing_extra(error: Exception) -> str | None:
     if extra is None:
         return None
     # The verbs that train need more than the package that was missed first.
-    extra = {"demo": "demo", "run": "train,report", "train": "train"}.get(next(iter(sys.argv[1:]), ""), extra)
+    extra = {"demo": "demo", "run": "train,report", "train": "train"}.get(_verb_typed(), extra)
     return f"this needs {error.name}, which is not installed. Run: pip install 'proxygold[{extra}]'"
+
+
+def _verb_typed() -> str:
+    """The verb that was typed: the first word that is no option, as no option before it takes a value."""
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -143,7 +189,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _interrupted() -> NoReturn:
-    resumes = bool(_RESUMABLE.intersection(sys.argv[1:]))
-    after = "What is done is kept: the same command goes on from there." if resumes else "Nothing was written over."
+    verb = _verb_typed()
+    # Of `annotate` only what an LLM answered is kept.
+    resumes = verb in _RESUMABLE or (verb == "annotate" and bool({"llm", "--by=llm"}.intersection(sys.argv)))
+    after = "What is written stays: the same command goes on from there." if resumes else "Nothing was written over."
     print(f"\nstopped by Ctrl-C. {after}", file=sys.stderr)
     sys.exit(130)

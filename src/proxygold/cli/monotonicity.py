@@ -43,17 +43,20 @@ def monotonicity(
     success: both rose and rank alike. over-optimised: gold fell. unrelated: gold does not follow. inconclusive: says
     what would settle it, and is the verdict on fewer than 6 checkpoints.
 
-    A table on a terminal; tab-separated values when piped.
+    A table on a terminal; when piped, tab-separated values, with the reasons and notes on standard error.
     """
     from proxygold.analysis.monotonicity import DRAWS, THRESHOLD
     from proxygold.analysis.results import analyse
     from proxygold.analysis.runs import analyse_run
     from proxygold.analysis.score_file import read_score_file
     from proxygold.report.table import print_monotonicity
+    from proxygold.report.words import left_out
     from proxygold.store import RunDirectory, to_json, write_whole
 
+    rejected = None
     if run is not None and scores is None:
         analysis = analyse_run(RunDirectory(run), draws=draws, seed=seed, threshold=threshold)
+        rejected = left_out(RunDirectory(run))
     elif scores is not None and run is None:
         analysis = analyse(
             read_score_file(scores),
@@ -64,7 +67,7 @@ def monotonicity(
     else:
         given = "both RUN and --scores were" if run else "neither RUN nor --scores was"
         raise ConfigError(f"{given} given; give one: a run directory such as runs/NAME, or --scores FILE.")
-    print_monotonicity(analysis)
+    print_monotonicity(analysis, left_out=rejected)
     if json is not None:
         write_whole(json, to_json(analysis.as_dict()) + "\n")
         typer.echo(f"wrote {json}", err=True)

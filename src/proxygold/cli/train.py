@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "reward_model"]
+__all__ = ["app", "query_types", "reward_model"]
 
 app = typer.Typer(no_args_is_help=True, help="Train one model on its own.")
 
@@ -50,7 +50,8 @@ def reward_model(
         typer.Option(
             "--held-out",
             metavar="FILE",
-            help="Pairs to measure accuracy on. Without it 10% of the prompts of DATA are held out.",
+            help="Pairs to measure accuracy on; what DATA has of their prompts is not trained on. Without it 10% of "
+            "the prompts of DATA are held out.",
             show_default=False,
         ),
     ] = None,
@@ -69,7 +70,10 @@ def reward_model(
         typer.Option(metavar="FILE", help="A Jinja chat template in place of the model's own.", show_default=False),
     ] = None,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
-    seed: Annotated[int, typer.Option(help="Of the order of the pairs and of the adapters' first weights.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**32 - 1, help="Of the order of the pairs and of the adapters' first weights."),
+    ] = 0,
     device: Annotated[str, typer.Option(help="A torch device, or auto.")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="Of the frozen weights: float32, bfloat16, or auto (bfloat16 where it is fast).")
@@ -110,4 +114,40 @@ def reward_model(
                 "dtype": dtype,
             },
         )
+    )
+
+
+@app.command(
+    "query-types",
+    epilog="[bold]Examples[/bold]\n\n"
+    "proxygold train query-types labelled.jsonl --out my-types\n\n"
+    "proxygold annotate prompts.jsonl --out typed.jsonl --classifier my-types",
+)
+def query_types(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATA...",
+            help="Labelled prompts: .jsonl, .jsonl.gz or .parquet. A row has prompt (text or messages) and query_type.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the classifier goes.", show_default=False)],
+    labels: Annotated[str, typer.Option(metavar="COLUMN", help="The column with the types.")] = "query_type",
+    encoder: Annotated[
+        str, typer.Option(help="What embeds a query: a bundled name, a hub id or a directory.")
+    ] = "all-minilm-l6-v2",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 2, help="Of the folds.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Write over the classifier in DIR.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 when a row of DATA cannot be used.")] = False,
+) -> None:
+    """Train the local classifier of query types on prompts that somebody labelled, by hand or by an LLM.
+
+    It is a logistic regression on an encoder's embedding of the query. How strongly it is regularised is chosen by
+    cross-validation, and the accuracy that is printed is of prompts that it did not see.
+    """
+    from proxygold.cli.annotating import run_query_type_job
+
+    raise typer.Exit(
+        run_query_type_job(data, out, column=labels, encoder=encoder, seed=seed, overwrite=force, strict=strict)
     )

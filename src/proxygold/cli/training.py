@@ -54,14 +54,21 @@ def run_reward_model_job(
         f"(0.693 is chance); {result.dropped_pairs} pairs over {config.max_length} tokens were left out",
         highlight=False,
     )
-    if rejected:
-        console.print(f"{len(rejected)} rows could not be used:", highlight=False)
-        for row in rejected[:_LISTED]:
-            console.print(f"  {row}", highlight=False, markup=False)
-        if len(rejected) > _LISTED:
-            console.print(f"  and {len(rejected) - _LISTED} more", highlight=False)
+    if result.shared_pairs:
+        console.print(
+            f"{result.shared_pairs} pairs were not trained on: their prompts are in {held_out_file} too",
+            highlight=False,
+            markup=False,
+        )
+    unusable = [*map(str, rejected), *result.refused]
+    if unusable:
+        console.print(f"{len(unusable)} rows could not be used:", highlight=False)
+        for line in unusable[:_LISTED]:
+            console.print(f"  {line}", highlight=False, markup=False)
+        if len(unusable) > _LISTED:
+            console.print(f"  and {len(unusable) - _LISTED} more", highlight=False)
     console.print(f"reward model  {result.directory}", highlight=False)
-    return 2 if strict and rejected else 0
+    return 2 if strict and unusable else 0
 
 
 def accuracy_table(accuracy: AccuracyTable) -> Table:
