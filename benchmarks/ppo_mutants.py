@@ -1,6 +1,6 @@
 """Breaks the policy and the PPO code on purpose, one line at a time, and looks whether the tests turn red.
 
-    python benchmarks/ppo_mutants.py                    all of ppo_mutants.toml: some 7 minutes on an idle core
+    python benchmarks/ppo_mutants.py                    all of ppo_mutants.toml: 12 minutes of one core
     python benchmarks/ppo_mutants.py positions          those whose name contains a word
     python benchmarks/ppo_mutants.py 2> said.txt        with what pytest said to each
 

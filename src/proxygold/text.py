@@ -17,6 +17,7 @@ __all__ = [
     "WORD_KINDS",
     "WORDPUNCT",
     "ngrams",
+    "readable",
     "sentences",
     "split_words",
     "trim_at_stop",
@@ -181,3 +182,18 @@ def _goes_on(text: str, start: int, found: re.Match[str]) -> bool:
 
 def _has_letter_or_digit(piece: str) -> bool:
     return any(map(str.isalnum, piece))
+
+
+def readable(text: str) -> str:
+    r"""`text` with U+FFFD for each half of a surrogate pair that stands alone: no tokenizer takes those.
+
+    >>> readable("caf\udce9") == "caf\ufffd"
+    True
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
+    return text

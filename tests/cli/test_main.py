@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from proxygold import feature
 from proxygold.cli.main import app
 from proxygold.rewards.options import reward_from_options
 from proxygold.study.demo import demo_text
@@ -24,7 +25,7 @@ data: {train: builtin, validation: builtin}
 rewards: {LI: LI}
 gold: {model: gold-mini}
 """
-VERBS = ("demo", "run", "score", "train", "monotonicity", "report")
+VERBS = ("demo", "run", "score", "check", "train", "monotonicity", "report")
 
 
 def proxygold(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -68,6 +69,8 @@ def test_every_printed_example_is_taken(line: str, monkeypatch: pytest.MonkeyPat
     text = {"demo": demo_text(), "run": A_STUDY}.get(verb)
     if text is not None:
         parse_study(text, given["overrides"] or [])
+    if given.get("plugin"):
+        feature("my_feature", replace=True)(lambda example: 1.0)  # what the file of the example would register
     if "reward" in given:
         reward_from_options(given["reward"], given["encoder"], given["settings"] or [])
 

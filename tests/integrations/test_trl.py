@@ -45,9 +45,7 @@ def train(kind: str, function: Any, model: Path, directory: Path, conversational
         disable_tqdm=True,
         log_completions=False,
     )
-    trained = trainer(
-        model=str(model), reward_funcs=function, args=arguments, train_dataset=dataset(conversational)
-    )
+    trained = trainer(model=str(model), reward_funcs=function, args=arguments, train_dataset=dataset(conversational))
     trained.train()
     return trained
 
@@ -92,7 +90,9 @@ def test_gold_is_logged_and_never_returned(tiny_models: tuple[Path, Path]) -> No
     function = with_gold(plain, gold, device="cpu")
     loggers, extra, metrics = calls()
     assert function(prompts=prompts, completions=completions, **loggers) == plain(prompts, completions)
-    scores, _ = load_reward_model(gold, "cpu").score([Example(*pair) for pair in zip(prompts, completions, strict=True)])
+    scores, _ = load_reward_model(gold, "cpu").score(
+        [Example(*pair) for pair in zip(prompts, completions, strict=True)]
+    )
     name = f"gold/{tiny_models[1].name}"
     assert extra[name] == pytest.approx(list(scores))
     assert metrics[name] == pytest.approx(scores.mean())

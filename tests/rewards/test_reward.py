@@ -263,3 +263,14 @@ def test_a_feature_that_gives_another_number_of_values_is_an_error() -> None:
     )
     with pytest.raises(RewardError, match=r"one_short gave \(1,\) values and 1 reasons for 2 examples"):
         reward("one_short").score([Example("q", "c")] * 2)
+
+
+def test_a_broken_character_is_scored_as_a_replacement_character() -> None:
+    """A lone half of a surrogate pair: tokenizers refuse it, and would fail its whole batch."""
+    broken, mended = "caf\udce9 au lait", "caf\ufffd au lait"
+    line = reward("LI * RP * QR * AR")
+    messages = [{"role": "user", "content": broken}]
+    examples = [Example(broken, broken, broken), Example(messages, broken, broken), Example("a", "b c", "d")]
+    expected = line.score([Example(mended, mended, mended)] * 2 + [Example("a", "b c", "d")])
+    assert line.score(examples).total.tolist() == expected.total.tolist()
+    assert line.score(examples).reasons == (None, None, None)

@@ -371,3 +371,21 @@ def test_planned_memory_is_what_the_loaded_policy_takes(study_file: Path) -> Non
     assert memory.trained == trained * 16
     # keys and values x 2 layers x 2 heads of 8 numbers x 4 rollouts of 8 tokens x 4 bytes
     assert memory.cache == 2 * 2 * 16 * 4 * 8 * 4
+
+
+def test_a_study_trains_on_a_feature_of_ones_own(study_file: Path) -> None:
+    plugin = study_file.parent / "own_feature.py"
+    plugin.write_text(
+        "from proxygold import feature\n\n\n@feature('vowels_of_a_study')\ndef vowels(example):\n"
+        "    return sum(example.completion.count(letter) for letter in 'aeiou') / 10\n"
+    )
+    overrides = (
+        "rewards={V: 'vowels_of_a_study * RP'}",
+        f"plugins=[{plugin}]",
+        "training.steps=2",
+        "validation.every=2",
+    )
+    result = run(study_file, *overrides)
+    assert yaml.safe_load(result.run.study_file.read_text())["plugins"] == [str(plugin)]
+    with pytest.raises(RewardError, match="no plug-in file"):
+        run(study_file, *overrides[:1], "plugins=[nothing.py]", "name=other")

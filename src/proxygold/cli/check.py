@@ -7,29 +7,21 @@ from typing import Annotated
 
 import typer
 
+from proxygold.cli.reward_options import EncoderOption, PluginOption, RewardLine, SettingsArgument
+
 __all__ = ["check"]
 
 
 def check(
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings, such as encoder.normalize=false or template=alpaca."),
-    ] = None,
+    settings: SettingsArgument = None,
     *,
-    reward: Annotated[
-        str, typer.Option(help="The reward line, such as 'LI * RP', or a name: RER.", show_default=False)
-    ],
-    encoder: Annotated[
-        str | None, typer.Option(help="The encoder of QR and AR. [default: all-minilm-l6-v2]", show_default=False)
-    ] = None,
-    plugin: Annotated[
-        list[Path] | None,
-        typer.Option(help="A Python file with features of your own; more than once for more.", show_default=False),
-    ] = None,
+    reward: RewardLine,
+    encoder: EncoderOption = None,
+    plugin: PluginOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="JSONL or Parquet with answers like those to be scored. [default: answers to built-in prompts]",
+            help="JSONL or Parquet with answers like those to be scored. \\[default: answers to built-in prompts]",
             show_default=False,
         ),
     ] = None,

@@ -73,7 +73,7 @@ _VERBS: tuple[tuple[Callable[..., None], str], ...] = (
     (
         check,
         "proxygold check --reward 'LI * RP'\n\n"
-        "proxygold check --reward 'LI * RP * (1 - hedging)' --plugin my_features.py\n\n"
+        "proxygold check --reward 'LI * RP * my_feature' --plugin my_features.py\n\n"
         "proxygold check --reward RER --encoder facebook/contriever --data answers.jsonl --json findings.json",
     ),
     (

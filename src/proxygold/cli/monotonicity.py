@@ -21,15 +21,15 @@ def monotonicity(
         ),
     ] = None,
     draws: Annotated[
-        int | None, typer.Option(min=100, help="Bootstrap draws. [default: the study's, else 10000]")
+        int | None, typer.Option(min=100, help="Bootstrap draws. \\[default: the study's, else 10000]")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the draws. [default: the study's, else 0]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the draws. \\[default: the study's, else 0]")] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
             min=-1.0,
             max=1.0,
-            help="What Spearman's interval must lie above for a success. [default: the study's, else 0.8]",
+            help="What Spearman's interval must lie above for a success. \\[default: the study's, else 0.8]",
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write every number here as well, as JSON.")] = None,

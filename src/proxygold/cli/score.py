@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from proxygold.cli.reward_options import CalibrateOption, EncoderOption, PluginOption, RewardLine
+
 __all__ = ["score"]
 
 
@@ -21,17 +23,11 @@ def score(
         ),
     ],
     *,
-    reward: Annotated[
-        str, typer.Option(help="The reward line, such as 'LI * RP', or a name: RER.", show_default=False)
-    ],
+    reward: RewardLine,
     out: Annotated[Path, typer.Option(help="Where to write; the name says the format.", show_default=False)],
-    encoder: Annotated[
-        str | None, typer.Option(help="The encoder of QR and AR. \\[default: all-minilm-l6-v2]", show_default=False)
-    ] = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(help="Measure `match` on the completions in this file: the start policy's.", show_default=False),
-    ] = None,
+    encoder: EncoderOption = None,
+    plugin: PluginOption = None,
+    calibrate: CalibrateOption = None,
     name: Annotated[str, typer.Option(help="What the added fields are called.")] = "reward",
     workers: Annotated[
         int | None,
@@ -66,7 +62,7 @@ def score(
     from proxygold.rewards.score_file import calibrate_on_file, score_file
 
     given, settings = split_arguments(data)
-    scorer = reward_from_options(reward, encoder, settings)
+    scorer = reward_from_options(reward, encoder, settings, plugins=plugin or ())
     chosen = choose_engine(engine, workers)
     if calibrate is not None:
         scorer = calibrate_on_file(scorer, calibrate)

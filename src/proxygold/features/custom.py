@@ -55,16 +55,17 @@ def feature(name: str, *, columns: Iterable[str] = (), replace: bool = False) ->
     >>> @feature("shouting")
     ... def shouting(example, *, marks="!"):
     ...     return example.completion.count(marks) / max(1, len(example.completion))
-    >>> find_feature("shouting").name
-    'shouting'
+    >>> from proxygold import Example, reward
+    >>> reward("shouting").score([Example("Stop?", "No!!")]).total.tolist()
+    [0.5]
     >>> @feature("novelty")
     ... class Novelty:
     ...     def __init__(self, known="the a an of"):
     ...         self.known = set(known.split())  # or a model that takes a minute to load
     ...     def score(self, examples):
     ...         return [len(set(example.completion.split()) - self.known) for example in examples]
-    >>> find_feature("novelty").parameters["known"].default
-    'the a an of'
+    >>> reward('novelty(known="the")').score([Example("Whose?", "the cat of the house")]).total.tolist()
+    [3.0]
     """
 
     def register(own: Own) -> Own:

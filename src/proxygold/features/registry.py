@@ -167,7 +167,7 @@ def find_feature(name: str) -> Feature | None:
         package = load_installed(name)
         if package is not None and name not in _FEATURES:
             raise RewardError(
-                f'the package {package} offers the feature {name!r}, and importing it registers none of that name. It '
+                f"the package {package} offers the feature {name!r}, and importing it registers none of that name. It "
                 f'needs @feature("{name}"). Update or uninstall it.'
             )
     return _FEATURES.get(name)

@@ -11,7 +11,8 @@ from jinja2 import TemplateError
 
 from proxygold.errors import ConfigError, DataError
 from proxygold.models.policy_settings import PolicySettings
-from proxygold.records import Message, Prompt
+from proxygold.models.reward_inputs import as_messages
+from proxygold.records import Prompt
 from proxygold.templates import PromptTemplate, get_template
 
 __all__ = ["PromptTokens", "load_prompt_tokens"]
@@ -35,7 +36,7 @@ class PromptTokens:
 
         Raises DataError when there are none or the template cannot write this conversation.
         """
-        messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        messages = as_messages(prompt)
         if self._system_prompt is not None and all(message["role"] != "system" for message in messages):
             messages = [{"role": "system", "content": self._system_prompt}, *messages]
         try:

@@ -7,13 +7,16 @@ from typing import Any
 
 from proxygold.errors import DataError
 from proxygold.records import Message, Prompt
+from proxygold.templates import message_text
 
 __all__ = ["as_messages", "encode_completion", "rightmost_is_never"]
 
 
 def as_messages(prompt: Prompt) -> list[Message]:
-    """A prompt as messages: text is one user turn."""
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    """A prompt as messages of text: text is one user turn, of multimodal content the text parts stay."""
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return [{"role": message["role"], "content": message_text(message)} for message in prompt]
 
 
 def encode_completion(

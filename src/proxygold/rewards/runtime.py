@@ -8,7 +8,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -40,8 +40,8 @@ from proxygold.rewards.tree import (
     required_columns,
     walk,
 )
-from proxygold.templates import get_template
-from proxygold.text import GENERIC_STOP_STRINGS
+from proxygold.templates import get_template, message_text
+from proxygold.text import GENERIC_STOP_STRINGS, readable
 
 __all__ = ["OnError", "Reward", "RewardSettings", "reward"]
 
@@ -209,6 +209,7 @@ class Reward(Composable):
         """
         examples = list(examples)
         self._check_ready(examples)
+        examples = [_readable(example) for example in examples]
         return self._apply_policy(self._score(self.tree, examples))
 
     def calibrate(self, examples: Iterable[Example]) -> Reward:
@@ -347,6 +348,20 @@ def _hash(value: object) -> str:
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+def _readable(example: Example) -> Example:
+    """The same example with text that every tokenizer takes; one bad character must not fail a whole batch."""
+    prompt = example.prompt
+    if isinstance(prompt, str):
+        prompt = readable(prompt)
+    elif any(readable(message_text(message)) != message_text(message) for message in prompt):
+        prompt = [{"role": message["role"], "content": readable(message_text(message))} for message in prompt]
+    completion = readable(example.completion)
+    reference = None if example.reference is None else readable(example.reference)
+    if (prompt, completion, reference) == (example.prompt, example.completion, example.reference):
+        return example
+    return replace(example, prompt=prompt, completion=completion, reference=reference)
 
 
 def _check_examples(examples: Sequence[Example]) -> None:

@@ -77,6 +77,7 @@ def parse_rewards(study: Study, lines: Mapping[str, str]) -> dict[str, Reward]:
             encoder=study.encoder,
             template=None if template == "chat" else template,  # a chat template ends answers with a token
             max_new_tokens=study.training.max_new_tokens,
+            plugins=study.plugins,
         )
         for name, line in lines.items()
     }

@@ -109,6 +109,8 @@ class Study(_Strict):
     calibration: CalibrationSettings = CalibrationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    # Python files with features of one's own, read before the reward lines are.
+    plugins: list[str] = []
 
     @field_validator("rewards")
     @classmethod
