@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from proxygold import feature
 from proxygold.cli.main import app
+from proxygold.cli.scoring import split_arguments
 from proxygold.rewards.options import reward_from_options
 from proxygold.study.demo import demo_text
 from proxygold.study.loading import parse_study
@@ -72,7 +73,9 @@ def test_every_printed_example_is_taken(line: str, monkeypatch: pytest.MonkeyPat
     if given.get("plugin"):
         feature("my_feature", replace=True)(lambda example: 1.0)  # what the file of the example would register
     if "reward" in given:
-        reward_from_options(given["reward"], given["encoder"], given["settings"] or [])
+        # `score` takes data and settings in one list.
+        settings = split_arguments(given["data"])[1] if verb == "score" else given["settings"] or []
+        reward_from_options(given["reward"], given["encoder"], settings)
 
 
 def test_there_are_examples() -> None:
