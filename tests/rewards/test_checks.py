@@ -219,7 +219,10 @@ BAD = {
         FUNCTION + "    assert not any('ก' <= letter <= '๛' for letter in example.completion)\n"
         "    return len(example.completion)\n",
     ),
-    "encodes": ("control characters", FUNCTION + "    return len(example.completion.encode())\n"),
+    "takes NUL for the end": (
+        "control characters",
+        FUNCTION + "    assert chr(0) not in example.completion\n    return len(example.completion)\n",
+    ),
     "takes the prompt for a text": (
         "prompts as messages",
         FUNCTION + "    return example.prompt.lower().count('a') + len(example.completion)\n",

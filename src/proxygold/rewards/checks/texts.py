@@ -57,7 +57,7 @@ def emoji_and_right_to_left(subject: Subject) -> Outcome:
 
 def control_characters(subject: Subject) -> Outcome:
     """NUL, escape sequences and broken Unicode have a score."""
-    return _scored(subject, _CONTROL, 'Handle any text. To encode it: text.encode("utf-8", "surrogatepass").')
+    return _scored(subject, _CONTROL, "Handle any text, with NUL and control characters too.")
 
 
 def unspaced_scripts(subject: Subject) -> Outcome:
