@@ -17,8 +17,8 @@ def test_every_built_in_feature_is_listed_with_its_arguments() -> None:
     for name in feature_names():
         feature = find_feature(name)
         assert feature is not None
-        if not feature.compute.__module__.startswith("proxygold.features"):  # registered by another test
-            continue
+        if feature.source or not feature.compute.__module__.startswith("proxygold.features"):
+            continue  # registered by another test
         row = next((row for row in rows if f"`{feature.name}`" in row.split("|")[1]), None)
         assert row is not None, feature.name
         own = set(feature.parameters) - ({"words", "unit", "model"} if "those of `length`" in row else set())
