@@ -12,7 +12,7 @@ from torch import nn
 
 from proxygold.errors import ConfigError, ModelError
 from proxygold.models.bundled import resolve_model
-from proxygold.models.classifiers import adapter_base
+from proxygold.models.classifiers import adapter_base, first_line
 from proxygold.models.quiet import quiet_loading
 
 __all__ = ["decoder_layers", "load_causal_lm", "load_config", "load_tokenizer", "pick_device", "pick_dtype"]
@@ -106,14 +106,9 @@ def _reading(name: str) -> Iterator[tuple[str, str | None]]:
         yield path, base
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load {name!r} as a causal language model: {_first_line(error)}\n"
+            f"cannot load {name!r} as a causal language model: {first_line(error)}\n"
             "Give a bundled name (smollm2-135m-instruct), the directory of a model with its tokenizer, or a hub id."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:

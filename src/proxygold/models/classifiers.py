@@ -15,7 +15,7 @@ from proxygold.errors import ModelError
 from proxygold.models.bundled import resolve_model
 from proxygold.models.quiet import quiet_loading
 
-__all__ = ["Float32Head", "adapter_base", "load_classifier", "load_reward_tokenizer", "new_classifier"]
+__all__ = ["Float32Head", "adapter_base", "first_line", "load_classifier", "load_reward_tokenizer", "new_classifier"]
 
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 
@@ -96,7 +96,7 @@ def load_reward_tokenizer(path: str, name: str) -> Any:
         with quiet_loading():
             tokenizer = AutoTokenizer.from_pretrained(path if has_own or base is None else resolve_model(base))
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"the tokenizer of {name!r} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"the tokenizer of {name!r} cannot be loaded: {first_line(error)}") from error
     template = Path(path) / CHAT_TEMPLATE_FILE
     if template.is_file():
         tokenizer.chat_template = template.read_text(encoding="utf-8")
@@ -134,7 +134,7 @@ def _load(path: str, dtype: torch.dtype, name: str) -> tuple[Any, set[str]]:
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load {name!r} as a reward model: {_first_line(error)}\n"
+            f"cannot load {name!r} as a reward model: {first_line(error)}\n"
             "Give gold-mini, the hub id or the directory of a sequence-classification model, or an adapter's directory."
         ) from error
     return model, set(report["missing_keys"])
@@ -160,7 +160,7 @@ def _merge_adapter(model: Any, path: str, name: str, *, needs_head: bool) -> Any
             saved: Mapping[str, torch.Tensor] = load_peft_weights(path, device="cpu")
             adapted = PeftModel.from_pretrained(model, path)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the adapter of {name!r} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"the adapter of {name!r} cannot be loaded: {first_line(error)}") from error
     if needs_head and not any(".score." in key or ".classifier" in key for key in saved):
         raise ModelError(
             f"the adapter {name!r} has no trained head, so it is not a reward model's. "
@@ -169,6 +169,7 @@ def _merge_adapter(model: Any, path: str, name: str, *, needs_head: bool) -> Any
     return adapted.merge_and_unload()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, else its kind: libraries go on for pages."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

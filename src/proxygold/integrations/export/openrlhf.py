@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from proxygold.integrations.export.spec import ExportSpec, as_messages, launch_script, reward_call
+from proxygold.integrations.export.spec import ExportSpec, launch_script, reward_call
+from proxygold.models.reward_inputs import as_messages
 from proxygold.records import PromptRecord
 from proxygold.templates import user_text
 
@@ -35,7 +36,7 @@ def _jsonl(records: Sequence[PromptRecord]) -> str:
 def _row(record: PromptRecord) -> dict[str, object]:
     # The label is all that reaches the reward besides the texts.
     label = {"prompt": user_text(record.prompt), "reference": record.reference, "query_type": record.query_type}
-    return {"prompt": as_messages(record), "label": json.dumps(label, ensure_ascii=False)}
+    return {"prompt": as_messages(record.prompt), "label": json.dumps(label, ensure_ascii=False)}
 
 
 def _launch(spec: ExportSpec) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxygold.records import Message, PromptRecord
+from proxygold.records import PromptRecord
 
-__all__ = ["ExportSpec", "as_messages", "launch_script", "reward_call"]
+__all__ = ["ExportSpec", "launch_script", "reward_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,6 @@ class ExportSpec:
     steps: int = 5_000
     max_new_tokens: int = 512
     fallback: float = 0.0
-
-
-def as_messages(record: PromptRecord) -> list[Message]:
-    """A prompt as messages."""
-    prompt = record.prompt
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
 def reward_call(function: str, spec: ExportSpec) -> str:

@@ -6,7 +6,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxygold.integrations.export.spec import ExportSpec, as_messages, launch_script
+from proxygold.integrations.export.spec import ExportSpec, launch_script
+from proxygold.models.reward_inputs import as_messages
 from proxygold.records import PromptRecord
 from proxygold.templates import user_text
 
@@ -42,7 +43,7 @@ def _parquet(records: Sequence[PromptRecord]) -> bytes:
 def _row(record: PromptRecord, index: int) -> dict[str, Any]:
     return {
         "data_source": "proxygold",
-        "prompt": as_messages(record),
+        "prompt": as_messages(record.prompt),
         "reward_model": {"style": "rule", "ground_truth": record.reference or ""},
         "extra_info": {
             "index": index,
