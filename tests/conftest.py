@@ -154,19 +154,33 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def in_processes() -> Callable[..., list[Any]]:
+    """`in_processes(count, task)` of `several.py`: what `task(processes)` returns in each of so many processes."""
+    return _module("several").in_processes
+
+
+def _module(name: str) -> Any:
+    """A module of helpers beside this file."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look their own module up
+    spec.loader.exec_module(module)
+    return module
+
+
 # --- an LLM endpoint --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def chat() -> Any:
     """The module `chat_server.py`: `completion` and `error` make responses."""
-    spec = importlib.util.spec_from_file_location("chat_server", Path(__file__).with_name("chat_server.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["chat_server"] = module  # where dataclasses look their own module up
-    spec.loader.exec_module(module)
-    return module
+    return _module("chat_server")
 
 
 @pytest.fixture

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+
 from proxygold import reward
+from proxygold.data.published import PUBLISHED
 from proxygold.features.registry import feature_names, find_feature
+from proxygold.study.config import DataSettings
+from proxygold.templates import TEMPLATES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -37,3 +42,13 @@ def test_links_between_pages_hold() -> None:
     for page in DOCS.glob("*.md"):
         for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (DOCS / link).exists(), (page.name, link)
+
+
+def test_data_sets_and_templates_are_listed_and_the_examples_are_settings() -> None:
+    page = (DOCS / "data.md").read_text(encoding="utf-8")
+    for name in (*PUBLISHED, *TEMPLATES):
+        assert f"| `{name}`" in page, name
+    examples = [yaml.safe_load(text)["data"] for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert len(examples) == 3
+    for example in examples:
+        DataSettings.model_validate(example)

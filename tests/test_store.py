@@ -81,9 +81,11 @@ def test_a_damaged_line_of_the_log_names_file_and_line(run: RunDirectory, line: 
     with arm.train_log.open("ab") as file:
         file.write(line + b"\n")
     arm.append_step({"step": 3})
-    for read in (arm.read_steps, lambda: arm.cut_log(1)):
+    for read in (arm.read_steps, lambda: arm.cut_log(3)):
         with pytest.raises(StoreError, match=message):
             read()
+    arm.cut_log(1)  # what comes after is dropped, damaged or not
+    assert arm.train_log.read_text() == '{"step": 1}\n'
 
 
 def test_damaged_rollouts_name_file_and_line(run: RunDirectory) -> None:

@@ -31,6 +31,9 @@ TALK: list[Message] = [
         ),
         ("hh", "\n\nHuman: Name a fruit.\n\nAssistant:"),
         ("chatml", "<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n"),
+        ("llama-2", "[INST] Name a fruit. [/INST]"),
+        ("zephyr", "<|user|>\nName a fruit.</s>\n<|assistant|>\n"),
+        ("tulu", "<|user|>\nName a fruit.\n<|assistant|>\n"),
     ],
 )
 def test_one_turn_is_written_exactly(name: str, expected: str) -> None:
@@ -53,10 +56,42 @@ def test_one_turn_is_written_exactly(name: str, expected: str) -> None:
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello."
             "<|im_end|>\n<|im_start|>user\nName {one} fruit.<|im_end|>\n<|im_start|>assistant\n",
         ),
+        (
+            "llama-2",
+            "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Hello. </s><s>[INST] Name {one} fruit. [/INST]",
+        ),
+        (
+            "zephyr",
+            "<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\nHello.</s>\n"
+            "<|user|>\nName {one} fruit.</s>\n<|assistant|>\n",
+        ),
+        (
+            "tulu",
+            "<|system|>\nBe brief.\n<|user|>\nHi\n<|assistant|>\nHello.</s>\n"
+            "<|user|>\nName {one} fruit.\n<|assistant|>\n",
+        ),
     ],
 )
 def test_a_conversation_is_written_exactly(name: str, expected: str) -> None:
     assert get_template(name).render(TALK) == expected
+
+
+def test_alpaca_says_when_there_is_an_input() -> None:
+    assert get_template("alpaca").render("Sort these.\n\n### Input:\nb, a") == (
+        "Below is an instruction that describes a task, paired with an input that provides further context. "
+        "Write a response that appropriately completes the request."
+        "\n\n### Instruction:\nSort these.\n\n### Input:\nb, a\n\n### Response:"
+    )
+
+
+def test_llama_2_strips_turns_and_needs_no_first_answer() -> None:
+    talk: list[Message] = [
+        {"role": "user", "content": " Hi\n"},
+        {"role": "assistant", "content": "\nYes. "},
+        {"role": "user", "content": "Go"},
+    ]
+    assert get_template("llama-2").render(talk) == "[INST] Hi [/INST] Yes. </s><s>[INST] Go [/INST]"
+    assert get_template("llama-2").render(TALK[:2]) == "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]"
 
 
 def test_every_template_keeps_the_generic_stops_and_stops_at_its_own_roles() -> None:

@@ -3,9 +3,11 @@
     runs/NAME/
       study.yaml  provenance.json         resolved config; versions, commit, seed, hardware
       REWARD/seed-0/train.jsonl           one line a PPO step
-      REWARD/seed-0/checkpoints/step-N/   adapter (safetensors) + trainer state
+      REWARD/seed-0/checkpoints/step-N/   adapter (safetensors) + trainer state, with their checksums
       REWARD/seed-0/rollouts/step-N.jsonl completions on the validation prompts
       REWARD/seed-0/scores/step-N.parquet proxy with parts, gold, per prompt
+      REWARD/seed-0/dev/…                 rollouts and scores on the dev prompts
+      REWARD/seed-0/choice.json           the checkpoint that they choose
       calibration.jsonl                   the start policy's completions that `match` was measured on
       rejected.jsonl                      prompts left out before training, each with its reason
       monotonicity.json  report.html      the verdict as numbers; the page
@@ -19,9 +21,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -30,34 +32,38 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from proxygold.errors import StoreError
+from proxygold.json_lines import finite, iterate_jsonl, parse_jsonl, to_json
 from proxygold.records import Rollout
-from proxygold.whole_files import storage_error, whole_directory, whole_file, write_whole
+from proxygold.whole_files import (
+    find_damage,
+    remove_whole,
+    seal,
+    storage_error,
+    sweep,
+    whole_directory,
+    whole_file,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ArmDirectory", "RunDirectory", "to_json", "whole_directory", "whole_file", "write_whole"]
+__all__ = [
+    "NOT_SCORED",
+    "ArmDirectory",
+    "RunDirectory",
+    "to_json",
+    "whole_directory",
+    "whole_file",
+    "write_whole",
+]
 
 
-def to_json(value: Any) -> str:
-    """`value` as one line of JSON, NaN and infinities as null (JSON has no word for them)."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
-
+# The reason of a score that another process, on another machine perhaps, is still to make.
+NOT_SCORED = "not scored yet"
 
 # What to do about a damaged file that a run makes by itself.
 MADE_AGAIN = "Delete the file and give the same command again: only what is missing is made."
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a numpy scalar
-        return _finite(value.item())
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +94,28 @@ class ArmDirectory:
 
         Raises StoreError when any other line is damaged.
         """
-        if not self.train_log.exists():
-            return []
+        return list(self._logged()) if self.train_log.exists() else []
+
+    def _logged(self) -> Iterator[dict[str, Any]]:
         # Without its newline the last line may be half of one.
         whole, _, _ = self.train_log.read_bytes().rpartition(b"\n")
         remedy = "Delete that line, which only the training curves need, and give the same command again."
-        return _parse_jsonl(self.train_log, whole, {"step"}, None, remedy)
+        return iterate_jsonl(self.train_log, whole, {"step"}, None, remedy)
 
     def cut_log(self, step: int) -> None:
-        """Drop what was logged after `step`, so that a resumed run writes each step once."""
-        if self.train_log.exists():
-            kept = [record for record in self.read_steps() if record["step"] <= step]
-            write_whole(self.train_log, "".join(to_json(record) + "\n" for record in kept))
+        """Drop what was logged after `step`, so that a resumed run writes each step once.
+
+        Raises StoreError when a line before that is damaged. After it, whatever a power cut left is dropped too.
+        """
+        if not self.train_log.exists():
+            return
+        kept = []
+        for record in self._logged() if step else ():
+            if record["step"] <= step:
+                kept.append(record)
+            if record["step"] >= step:
+                break
+        write_whole(self.train_log, "".join(to_json(record) + "\n" for record in kept))
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
@@ -108,13 +124,53 @@ class ArmDirectory:
 
     @contextmanager
     def write_checkpoint(self, step: int) -> Iterator[Path]:
-        """Give a directory to fill with a checkpoint; it appears whole or not at all."""
+        """Give a directory to fill with a checkpoint; it appears whole, with its checksums, or not at all."""
         with whole_directory(self.checkpoint(step)) as directory:
             yield directory
+            seal(directory)
+            if self.train_log.exists():  # on the disk before the checkpoint says that these steps are done
+                with self.train_log.open("rb") as log:
+                    os.fsync(log.fileno())
 
     def checkpoint_steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
         return _steps(self.path / "checkpoints", "")
+
+    def last_checkpoint(self) -> tuple[int | None, dict[int, str]]:
+        """The last step whose checkpoint is as it was written, and what is wrong with later ones."""
+        damaged: dict[int, str] = {}
+        for step in reversed(self.checkpoint_steps()):
+            damage = self.checkpoint_damage(step)
+            if damage is None:
+                return step, damaged
+            damaged[step] = damage
+        return None, damaged
+
+    def checkpoint_damage(self, step: int) -> str | None:
+        """What is wrong with a checkpoint, in words; None when it is as it was written."""
+        return find_damage(self.checkpoint(step))
+
+    def prune_checkpoints(self, at: int, keep: Collection[int], newest: int = 1) -> None:
+        """Remove the checkpoints up to step `at`, but for those in `keep` and the `newest` last ones."""
+        past = [step for step in self.checkpoint_steps() if step <= at]
+        for step in past[: max(len(past) - newest, 0)]:
+            if step not in keep:
+                remove_whole(self.checkpoint(step))
+
+    def remove_checkpoints_after(self, step: int) -> None:
+        """Remove the later checkpoints: what was trained after this step is to be trained again."""
+        for later in reversed(self.checkpoint_steps()):
+            if later > step:
+                remove_whole(self.checkpoint(later))
+
+    def sweep_checkpoints(self) -> None:
+        """Remove what killed processes left of checkpoints that they were writing or removing."""
+        sweep(self.path / "checkpoints")
+
+    @property
+    def trackers_file(self) -> Path:
+        """What experiment trackers were told of the log."""
+        return self.path / "trackers.json"
 
     # --- rollouts and scores ----------------------------------------------------------------------------------------
 
@@ -128,7 +184,7 @@ class ArmDirectory:
         """The answers at a checkpoint. Raises StoreError when the file is damaged."""
         path = self.rollouts(step)
         needed = {f.name for f in fields(Rollout) if f.default is MISSING}
-        rows = _parse_jsonl(path, path.read_bytes(), needed, {f.name for f in fields(Rollout)}, MADE_AGAIN)
+        rows = parse_jsonl(path, path.read_bytes(), needed, {f.name for f in fields(Rollout)}, MADE_AGAIN)
         if not rows:
             raise StoreError(f"{path} is empty. {MADE_AGAIN}")
         return [Rollout(**row) for row in rows]
@@ -143,7 +199,8 @@ class ArmDirectory:
         """Write the per-prompt scores of a checkpoint.
 
         Columns: `prompt_id`, `query_type`, `proxy`, `proxy_reason`, `gold`, `gold_reason`, and `part/TEXT` for each
-        node of the reward. A score that could not be computed is null, with its reason.
+        node of the reward. A score that could not be computed is null, with its reason; one that is to be made later
+        has the reason `NOT_SCORED`.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -165,35 +222,50 @@ class ArmDirectory:
     def score_steps(self) -> list[int]:
         return _steps(self.path / "scores", ".parquet")
 
+    def scored_steps(self, by: str) -> list[int]:
+        """The steps whose answers `proxy`, or `gold`, has scored."""
+        return [step for step in self.score_steps() if NOT_SCORED not in self._reasons(step, by)]
+
+    def _reasons(self, step: int, by: str) -> list[str | None]:
+        table = self.read_scores(step)
+        reasons: list[str | None] = table[f"{by}_reason"].to_pylist() if f"{by}_reason" in table.column_names else []
+        return reasons
+
+    # --- the checkpoint that the dev prompts choose -------------------------------------------------------------------
+
+    @property
+    def dev(self) -> ArmDirectory:
+        """Where the answers to the dev prompts and their scores are, by the same names."""
+        return ArmDirectory(self.path / "dev", self.reward, self.seed)
+
+    @property
+    def choice_file(self) -> Path:
+        return self.path / "choice.json"
+
+    def write_choice(self, choice: Mapping[str, Any]) -> None:
+        write_whole(self.choice_file, json.dumps(finite(choice), indent=2, ensure_ascii=False) + "\n")
+
+    def remove_choice(self) -> None:
+        self.choice_file.unlink(missing_ok=True)
+
+    def read_choice(self) -> dict[str, Any] | None:
+        """The choice of a checkpoint, None before there is one. Raises StoreError when the file is damaged."""
+        if not self.choice_file.exists():
+            return None
+        try:
+            choice = json.loads(self.choice_file.read_text(encoding="utf-8"))
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise StoreError(f"{self.choice_file} is damaged: {_place_and_problem(error)}. {MADE_AGAIN}") from error
+        if not isinstance(choice, dict):
+            raise StoreError(f"{self.choice_file} is damaged: it has no keys and values. {MADE_AGAIN}")
+        return choice
+
 
 def _steps(directory: Path, suffix: str) -> list[int]:
     if not directory.is_dir():
         return []
     ours = re.compile(rf"step-(\d+){re.escape(suffix)}")
     return sorted(int(found[1]) for entry in directory.iterdir() if (found := ours.fullmatch(entry.name)))
-
-
-def _parse_jsonl(
-    path: Path, content: bytes, needed: set[str], allowed: set[str] | None, remedy: str
-) -> list[dict[str, Any]]:
-    """The records of a JSONL file of ours. Raises StoreError with the line of one that is damaged, and the remedy.
-
-    A record has the `needed` keys and, unless that is None, no others than `allowed`. Blank lines are passed over.
-    """
-    rows = []
-    # Not splitlines(): it also breaks at characters that JSON leaves bare inside a text, such as U+2028.
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode())
-        except ValueError as error:  # not JSON, or not UTF-8
-            problem = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-            raise StoreError(f"{path}:{number} is not JSON ({problem}). {remedy}") from error
-        if not isinstance(row, dict) or not needed <= row.keys() or not (allowed is None or row.keys() <= allowed):
-            raise StoreError(f"{path}:{number} is not a record of this kind. {remedy}")
-        rows.append(row)
-    return rows
 
 
 def _place_and_problem(error: Exception) -> str:
@@ -275,7 +347,7 @@ class RunDirectory:
         return provenance
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
-        write_whole(self.provenance_file, json.dumps(_finite(provenance), indent=2, ensure_ascii=False) + "\n")
+        write_whole(self.provenance_file, json.dumps(finite(provenance), indent=2, ensure_ascii=False) + "\n")
 
     @property
     def rejected_file(self) -> Path:
@@ -289,7 +361,7 @@ class RunDirectory:
         if not self.rejected_file.exists():
             return []
         remedy = "Delete that line: training and verdict do not need it."
-        return _parse_jsonl(self.rejected_file, self.rejected_file.read_bytes(), {"split", "reason"}, None, remedy)
+        return parse_jsonl(self.rejected_file, self.rejected_file.read_bytes(), {"split", "reason"}, None, remedy)
 
     def write_calibration(self, rollouts: Iterable[Rollout]) -> None:
         lines = (to_json(asdict(rollout)) + "\n" for rollout in rollouts)
@@ -300,7 +372,7 @@ class RunDirectory:
         return self.path / "monotonicity.json"
 
     def write_monotonicity(self, result: Mapping[str, Any]) -> None:
-        write_whole(self.monotonicity_file, json.dumps(_finite(result), indent=2, ensure_ascii=False) + "\n")
+        write_whole(self.monotonicity_file, json.dumps(finite(result), indent=2, ensure_ascii=False) + "\n")
 
     def write_report(self, html: str) -> None:
         write_whole(self.report_file, html)

@@ -16,9 +16,12 @@ from proxygold.errors import ConfigError
 from proxygold.records import Message, Prompt
 from proxygold.text import GENERIC_STOP_STRINGS
 
-__all__ = ["TEMPLATES", "PromptTemplate", "get_template", "message_text", "user_text"]
+__all__ = ["ALPACA_INPUT", "TEMPLATES", "PromptTemplate", "get_template", "message_text", "user_text"]
 
 _ROLES = ("system", "user", "assistant")
+
+# What stands between an instruction of Alpaca's and its input, in a prompt that has both.
+ALPACA_INPUT = "\n\n### Input:\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,15 @@ class PromptTemplate:
     `role_markers` are the strings that open a turn in this format: a completion that contains one has begun
     to write the next turn itself. `stop_strings` are these and the three generic ones, which hold without a
     template too.
+
+    `answer_lead` is what stands before the answer that is trained on, where that is not what stands before the
+    answers of earlier turns.
     """
 
     name: str
     role_markers: tuple[str, ...]
     _write: Callable[[list[Message]], str]
+    answer_lead: str | None = None
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -55,6 +62,18 @@ class PromptTemplate:
         if messages[-1]["role"] == "assistant":
             raise ConfigError("a prompt ends with the assistant's turn; end it with a user message to be answered.")
         return self._write(messages)
+
+    def render_answer(self, prompt: Prompt, answer: str) -> tuple[str, str]:
+        """What comes after `render(prompt)` once it is answered: the answer as it is set, and what follows it.
+
+        That is the end of its turn, where the format writes one, and the opening of the turn that would come next.
+        Raises ConfigError as `render` does.
+        """
+        messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        # A character that no text has, so that it can be found again.
+        answered = self._write([*messages, {"role": "assistant", "content": "\0"}])
+        lead, _, after = answered.removeprefix(self.render(messages)).partition("\0")
+        return (lead if self.answer_lead is None else self.answer_lead) + answer, after
 
 
 def user_text(prompt: Prompt) -> str:
@@ -96,17 +115,47 @@ def _turns(system: str, wrap: Mapping[str, str], opening: str, separator: str = 
     return write
 
 
+def _alpaca(task: str) -> Callable[[list[Message]], str]:
+    return _turns(
+        f"Below is an instruction that describes a task{task}. "
+        "Write a response that appropriately completes the request.",
+        {"system": "{}", "user": "\n\n### Instruction:\n{}", "assistant": "\n\n### Response:\n{}"},
+        "\n\n### Response:",
+    )
+
+
+_ALPACA, _ALPACA_WITH_INPUT = _alpaca(""), _alpaca(", paired with an input that provides further context")
+
+
+def _write_alpaca(messages: list[Message]) -> str:
+    return (_ALPACA_WITH_INPUT if ALPACA_INPUT in user_text(messages) else _ALPACA)(messages)
+
+
+def _write_llama_2(messages: list[Message]) -> str:
+    """Each turn of the user's opens a sequence of its own, which its answer closes. The tokenizer opens the first."""
+    system = "\n".join(message_text(message) for message in messages if message["role"] == "system")
+    # In front of the first turn of the user's, within its brackets.
+    head = f"<<SYS>>\n{system}\n<</SYS>>\n\n" if system else ""
+    written = ""
+    for message in messages:
+        text = message_text(message)
+        if message["role"] == "user":
+            text = (head + text).strip()
+            written += f"<s>[INST] {text} [/INST]"
+            head = ""
+        elif message["role"] == "assistant":
+            written += f" {text.strip()} </s>"
+    return written.removeprefix("<s>")
+
+
 _TEMPLATES = (
     PromptTemplate("none", (), _plain),
-    # The format of Stanford Alpaca's instructions without an input; alpaca-farm-sft10k was trained on it.
+    # The format of Stanford Alpaca, with and without an input; alpaca-farm-sft10k was trained on both.
     PromptTemplate(
         "alpaca",
         ("### Instruction:", "### Input:", "### Response:"),
-        _turns(
-            "Below is an instruction that describes a task. Write a response that appropriately completes the request.",
-            {"system": "{}", "user": "\n\n### Instruction:\n{}", "assistant": "\n\n### Response:\n{}"},
-            "\n\n### Response:",
-        ),
+        _write_alpaca,
+        answer_lead="",  # as Alpaca was trained: nothing between "Response:" and the answer
     ),
     # The format of Vicuna v1.1 and v1.5 (FastChat's ADD_COLON_TWO): `</s>` closes each answer, and no space follows it.
     PromptTemplate(
@@ -132,6 +181,24 @@ _TEMPLATES = (
             "",
             {role: f"<|im_start|>{role}\n{{}}<|im_end|>\n" for role in _ROLES},
             "<|im_start|>assistant\n",
+        ),
+    ),
+    # The format of Llama-2-Chat (Meta's llama/generation.py): a system text stands within the first turn.
+    PromptTemplate("llama-2", ("[INST]", "[/INST]", "<<SYS>>"), _write_llama_2),
+    # The format of zephyr-7b-beta's chat template: `</s>` closes every turn.
+    PromptTemplate(
+        "zephyr",
+        tuple(f"<|{role}|>" for role in _ROLES),
+        _turns("", {role: f"<|{role}|>\n{{}}</s>\n" for role in _ROLES}, "<|assistant|>\n"),
+    ),
+    # The format of Tulu 1 and 2 (allenai/tulu-2-7b): `</s>` closes answers alone, and a newline follows the last role.
+    PromptTemplate(
+        "tulu",
+        tuple(f"<|{role}|>" for role in _ROLES),
+        _turns(
+            "",
+            {"system": "<|system|>\n{}\n", "user": "<|user|>\n{}\n", "assistant": "<|assistant|>\n{}</s>\n"},
+            "<|assistant|>\n",
         ),
     ),
 )

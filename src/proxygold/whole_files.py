@@ -1,11 +1,14 @@
 """Files and directories that appear whole or not at all: written beside their place, then renamed into it.
 
-What a killed writer left beside a place is removed at the next write to the same place.
+What a killed writer left beside a place is removed at the next write to the same place, or by `sweep`. A directory that
+was sealed can be told to be still what was written.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -16,7 +19,16 @@ from pathlib import Path
 
 from proxygold.errors import StoreError
 
-__all__ = ["storage_error", "whole_directory", "whole_file", "write_whole"]
+__all__ = [
+    "find_damage",
+    "remove_whole",
+    "seal",
+    "storage_error",
+    "sweep",
+    "whole_directory",
+    "whole_file",
+    "write_whole",
+]
 
 
 def storage_error(path: Path, error: OSError) -> StoreError:
@@ -67,6 +79,62 @@ def whole_directory(path: Path) -> Iterator[Path]:
             _remove(old)
 
 
+def remove_whole(path: Path) -> None:
+    """Remove a directory so that it is never half there. What a killed process leaves of it, `sweep` removes."""
+    aside = _name_beside(path)
+    path.rename(aside)
+    _remove(aside)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed writers left in a directory, whatever place they were writing to."""
+    if directory.is_dir():
+        _sweep(directory, r".+")
+
+
+# --- sealed directories -----------------------------------------------------------------------------------------------
+
+# What a sealed directory holds: its other files by name, each with its size in bytes and its SHA-256.
+CHECKSUMS = "checksums.json"
+
+
+def seal(directory: Path) -> None:
+    """Write down what the files of a directory are, so that `find_damage` can tell later. They are on the disk then."""
+    sums = {}
+    for file in sorted(path for path in directory.iterdir() if path.name != CHECKSUMS):
+        with file.open("rb") as opened:
+            sums[file.name] = {
+                "bytes": os.fstat(opened.fileno()).st_size,
+                "sha256": hashlib.file_digest(opened, "sha256").hexdigest(),
+            }
+            os.fsync(opened.fileno())
+    write_whole(directory / CHECKSUMS, json.dumps(sums, indent=2) + "\n")
+
+
+def find_damage(directory: Path) -> str | None:
+    """What is wrong with a sealed directory, in words that name the file; None when all is as it was written.
+
+    Files that were added are not looked at. Raises OSError when the disk cannot be read.
+    """
+    try:
+        sums = json.loads((directory / CHECKSUMS).read_text(encoding="utf-8"))
+        expected = [(name, entry["bytes"], entry["sha256"]) for name, entry in sums.items()]
+    except FileNotFoundError:
+        return f"{CHECKSUMS} is missing"
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return f"{CHECKSUMS} is damaged"
+    for name, size, digest in expected:
+        file = directory / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size:,} bytes where {size:,} were written"
+        with file.open("rb") as opened:
+            if hashlib.file_digest(opened, "sha256").hexdigest() != digest:
+                return f"{name} holds other bytes than were written"
+    return None
+
+
 # --- beside its place -------------------------------------------------------------------------------------------------
 
 # What is being written, and what is being replaced. The leading dot of their names keeps readers away.
@@ -82,7 +150,7 @@ def _beside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _sweep(path.parent, re.escape(path.name))
         temporary, handle = _claim_name(path, make)
         try:
             yield temporary
@@ -96,7 +164,7 @@ def _beside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 def _claim_name(path: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
     """A name of its own beside `path`, with what `make` puts there, and a handle that locks it."""
     while True:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{_NEW}")
+        temporary = _name_beside(path)
         make(temporary)
         with suppress(FileNotFoundError):  # another writer swept it before it was locked
             handle = os.open(temporary, os.O_RDONLY)
@@ -104,6 +172,10 @@ def _claim_name(path: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
             if temporary.exists():
                 return temporary, handle
             os.close(handle)
+
+
+def _name_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}{_NEW}")
 
 
 def _lock(handle: int) -> bool:
@@ -125,11 +197,11 @@ def _held(path: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed writers to `path` left beside it. What nobody can lock is somebody's, and stays."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+\.[0-9a-f]{{8}}({_NEW}|{_OLD})")
-    for name in filter(ours.fullmatch, os.listdir(path.parent)):
-        entry = path.with_name(name)
+def _sweep(directory: Path, pattern: str) -> None:
+    """Remove what killed writers to names of this pattern left. What nobody can lock is somebody's, and stays."""
+    ours = re.compile(rf"\.({pattern})\.\d+\.[0-9a-f]{{8}}({re.escape(_NEW)}|{re.escape(_OLD)})")
+    for found in filter(None, map(ours.fullmatch, os.listdir(directory))):
+        entry, path = directory / found[0], directory / found[1]
         with suppress(OSError), _held(entry) as stale:
             if stale and entry.suffix == _OLD and not path.exists():
                 entry.rename(path)  # its writer died between the two renames

@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from proxygold.cli.main import app
+from proxygold.errors import ConfigError
 
 PROXYGOLD = Path(sys.executable).with_name("proxygold")
 Start = Callable[[Callable[[str, int], Any]], Any]
@@ -200,6 +204,54 @@ def test_ctrl_c_keeps_the_answers_and_the_same_command_goes_on(chat: Any, chat_s
     assert "6 answered before: 14 requests" in again.stdout
     assert len(server.bodies) == 8 + 14
     assert len(read(tmp_path / "out.jsonl")) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--references"], "--references needs --model NAME"),
+        (["--references", "--by", "local", "--model", "m"], "references are written by an LLM, and this is --by local"),
+        (["--references", "--model", "m", "--compare-with", "gpt"], "--compare-with is for query types"),
+        (["--references", "--model", "m", "--share", "1"], "--share is for --by random, and this is with --references"),
+        (["--form", "alpca"], "no data set called 'alpca'"),
+    ],
+)
+def test_wrong_use_of_references_and_forms(tmp_path: Path, arguments: list[str], message: str) -> None:
+    data, out = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    # In this process: what the exit code is made of is the same for every verb.
+    with pytest.raises(ConfigError, match=message):
+        CliRunner().invoke(app, ["annotate", str(data), "--out", str(out), *arguments], catch_exceptions=False)
+    assert not out.exists()
+
+
+def test_references_for_a_file_in_a_published_form(chat: Any, chat_server: Start, tmp_path: Path) -> None:
+    server = chat_server(lambda text, _: chat.completion(f"My {text}", finish="length" if "Sum" in text else "stop"))
+    rows = [
+        {"instruction": "Name a hue.", "input": "", "output": ""},
+        {"instruction": "Sum", "input": "1, 2", "output": ""},
+        {"instruction": "Say yes.", "input": "", "output": "Yes."},
+    ]
+    (tmp_path / "alpaca_data.json").write_text(json.dumps(rows))
+    command = ["annotate", "alpaca_data.json", "--form", "alpaca", "--out", "out.jsonl", "--references"]
+    result = proxygold(*command, "--model", "m", "--base-url", server.url, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == (
+        f"2 rows, 2 different, 0 answered before: 2 requests to m at {server.url}\n"
+        # "Name a hue." and "Sum\n\n### Input:\n1, 2": 4 + 11//4 + 4 + 20//4; 2 answers of 1,024 at most
+        "about 15 tokens in, at most 2,048 out\n"
+        "asked m: 2 calls, 0 answered before, 200 tokens in, 4 out\n"
+        "wrote out.jsonl: 3 rows\n"
+        "  1 with a new reference\n"
+        "  1 had one before\n"
+        "1 row without a reference (1 x unparseable answer), listed in out.jsonl.unlabelled.jsonl:\n"
+        "  alpaca_data.json (alpaca):2: unparseable answer: cut off at the token limit: raise max_tokens\n"
+    )
+    assert [(row["prompt"], row["reference"]) for row in read(tmp_path / "out.jsonl")] == [
+        ("Name a hue.", "My Name a hue."),
+        ("Sum\n\n### Input:\n1, 2", None),
+        ("Say yes.", "Yes."),
+    ]
+    assert server.bodies[0]["max_tokens"] == 1024
 
 
 def test_train_query_types_and_use_it(tmp_path: Path) -> None:

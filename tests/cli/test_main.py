@@ -72,9 +72,10 @@ def test_every_printed_example_is_taken(line: str, monkeypatch: pytest.MonkeyPat
         parse_study(text, given["overrides"] or [])
     if given.get("plugin"):
         feature("my_feature", replace=True)(lambda example: 1.0)  # what the file of the example would register
-    if "reward" in given:
-        # `score` takes data and settings in one list.
-        settings = split_arguments(given["data"])[1] if verb == "score" else given["settings"] or []
+    if given.get("reward") is not None:
+        # `score` takes data and settings in one list; those of `validate` are of more than the reward.
+        by_verb = {"score": lambda: split_arguments(given["data"])[1], "validate": list}
+        settings = by_verb.get(verb, lambda: given["settings"] or [])()
         reward_from_options(given["reward"], given["encoder"], settings)
 
 
@@ -174,6 +175,7 @@ def test_anything_else_is_1_and_shows_its_traceback_only_when_asked() -> None:
         (["annotate", "prompts.jsonl", "--by", "llm"], True),
         (["annotate", "run", "--by", "random"], False),
         (["report", "run"], False),
+        (["validate", "--out", "runs/v"], True),
         (["monotonicity", "runs/demo"], False),
         ([], False),
     ],

@@ -176,7 +176,7 @@ def test_match_is_measured_on_a_file(tmp_path: Path) -> None:
         (["gone.jsonl", "--reward", "LI"], "there is no file gone.jsonl"),
         (["empty.jsonl", "--reward", "LI"], "empty.jsonl is empty"),
         (["bad.jsonl", "--reward", "LI"], "none of the 2 rows of bad.jsonl can be used"),
-        (["in.json", "--reward", "LI"], "Allowed: .jsonl"),
+        (["in.csv", "--reward", "LI"], "Allowed: .jsonl"),
         (["*.csv", "--reward", "LI"], "the pattern *.csv fits no file"),
         (["nothing", "--reward", "LI"], "there is no file or directory nothing"),
         (["in.jsonl", "in.jsonl", "--reward", "LI"], "in.jsonl is meant twice"),

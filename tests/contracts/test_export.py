@@ -90,6 +90,7 @@ def test_verl_knows_every_setting_and_reads_the_data(tmp_path: Path) -> None:
     config = json.loads(python(DOORS / "verl_config.py", out / "launch.sh", peers=True).splitlines()[-1])
     assert config["settings"] > 30
     assert (config["kl_coef"], config["epochs"], config["critic_epochs"]) == (0.2, 4, 4)
+    assert config["target_kl"] == pytest.approx(6 / 256, rel=1e-3)  # a token's, of 256 in a completion of at most 512
     assert config["path"] == "reward.py"
     first, second = pq.read_table(out / "train.parquet").to_pylist()
     assert first["prompt"] == [{"role": "user", "content": "Name a tree."}]
@@ -108,6 +109,7 @@ def test_openrlhf_knows_every_setting(tmp_path: Path) -> None:
     words = shlex.split((out / "launch.sh").read_text(), comments=True)
     given = [word[2:] for word in words if word.startswith("--")]
     assert len(given) > 30
+    assert "algo.kl.target" not in given  # with it, OpenRLHF would steer the KL of a token to 6 nats
     assert set(given) <= known
     row = json.loads((out / "train.jsonl").read_text().splitlines()[1])
     assert json.loads(row["label"]) == {"prompt": "What is 2 + 2?", "reference": "4", "query_type": "closed_ended"}

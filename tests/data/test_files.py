@@ -7,6 +7,7 @@ import json
 import pickle
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,7 +101,8 @@ def test_a_parquet_file_without_rows_is_an_error(tmp_path: Path) -> None:
     [
         ("gone.jsonl", None, "there is no file"),
         ("gone.parquet", None, "there is no file"),
-        ("list.json", b"[]", r"Allowed: \.jsonl"),
+        ("list.csv", b"[]", r"Allowed: \.jsonl"),
+        ("list.json", b"[]", "is empty"),
         ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 10_000)[:-20], "cannot read"),
         ("plain.jsonl.gz", b'{"a": 1}\n', "cannot read"),
         ("cut.jsonl.zst", zstandard.compress(b'{"a": 1}\n' * 10_000)[:-5], "cannot read"),
@@ -264,5 +266,31 @@ def test_a_long_file_needs_little_memory(tmp_path: Path) -> None:
 def test_formats_by_name() -> None:
     assert file_format(Path("a.b.jsonl.gz")) == "jsonl.gz"
     assert file_format(Path("a.parquet")) == "parquet"
-    with pytest.raises(DataError, match="JSON list"):
+    with pytest.raises(DataError, match=r"Allowed: \.jsonl, "):
+        file_format(Path("a.csv"))
+
+
+def test_a_json_array_is_read_and_not_written(tmp_path: Path) -> None:
+    rows: list[Any] = [{"a": 1}, "text", {"a": "é"}]
+    for name, compress in (("x.json", bytes), ("x.json.gz", gzip.compress)):
+        path = tmp_path / name
+        path.write_bytes(compress(json.dumps(rows, indent=1).encode()))
+        found = list(read_rows(path))
+        assert [(row.line, getattr(row, "values", None)) for row in found] == [
+            (1, {"a": 1}),
+            (2, None),
+            (3, {"a": "é"}),
+        ]
+        assert str(found[1]) == f"{path}:2: a JSON string, not an object of fields"
+        assert count_rows(path) == 3
+        assert [row.first for row in read_raw_rows(path, after=1, size=1)] == [2, 3]
+    with pytest.raises(DataError, match=r"a JSON array \(\.json\) is read, but not written"):
         file_format(Path("a.json"))
+    (tmp_path / "x.json").write_text('[{"a": 1}, {"a"')
+    with pytest.raises(
+        DataError, match=r"cannot read .*x\.json: it is not JSON at character 16: .* one array of objects"
+    ):
+        list(read_rows(tmp_path / "x.json"))
+    (tmp_path / "x.json.gz").write_bytes(gzip.compress(b'[{"a": 1}]' * 9)[:20])
+    with pytest.raises(DataError, match=r"cannot read .*x\.json\.gz: Compressed file ended"):
+        list(read_rows(tmp_path / "x.json.gz"))

@@ -12,16 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from proxygold.data.query_type_llm import DEFAULT_PROMPT, LLMAnnotator, parse_query_type, read_prompt
+from proxygold.data.annotation import Conversation, Label, annotate_file, conversation
+from proxygold.data.llm_asking import read_prompt
+from proxygold.data.query_type_llm import DEFAULT_PROMPT, LLMAnnotator, parse_query_type
 from proxygold.data.query_type_pairs import other_labelling, pair_labels
-from proxygold.data.query_types import (
-    Conversation,
-    Label,
-    RandomAnnotator,
-    annotate_file,
-    conversation,
-    read_labelled_queries,
-)
+from proxygold.data.query_types import RandomAnnotator, read_labelled_queries
 from proxygold.errors import ConfigError, DataError, StoreError
 from proxygold.llm import LLM, LLMSettings
 
@@ -39,6 +34,7 @@ class ByQuestionMark:
     """Closed-ended is what ends with a question mark."""
 
     adds: tuple[str, ...] = ("probability",)
+    fills = False
 
     def label(self, conversations: Sequence[Conversation]) -> list[Label]:
         asked = [turns[-1]["content"].endswith("?") for turns in conversations]
@@ -55,6 +51,12 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 # --- conversations ----------------------------------------------------------------------------------------------------
+
+
+def test_a_published_row_says_which_form_it_has(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"conversations": []}])
+    with pytest.raises(DataError, match="the row has conversations; it looks like one of sharegpt: say so with --form"):
+        annotate_file(source, tmp_path / "out.jsonl", ByQuestionMark())
 
 
 def test_the_last_query_of_the_user_has_the_type() -> None:
@@ -84,7 +86,7 @@ def test_rows_get_their_type_and_keep_all_else(tmp_path: Path) -> None:
         {**rows[0], "t": "closed_ended", "t_probability": 0.25},
         {**rows[1], "t": "open_ended", "t_probability": 0.75},
     ]
-    assert summary.types == {"closed_ended": 1, "open_ended": 1}
+    assert summary.labels == {"closed_ended": 1, "open_ended": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl"]
 
 
@@ -150,15 +152,15 @@ def test_lists_of_an_earlier_run_go_when_it_is_written_over(tmp_path: Path) -> N
 
 def test_chance_has_its_share_and_is_repeatable() -> None:
     queries = [conversation(f"Query number {n}") for n in range(4_000)]
-    first = [label.query_type for label in RandomAnnotator(0.3, seed=1).label(queries)]
+    first = [label.value for label in RandomAnnotator(0.3, seed=1).label(queries)]
     # 4,000 draws at 0.3: standard deviation 0.0072, so within 4 of them.
     assert first.count("open_ended") / 4_000 == pytest.approx(0.3, abs=0.029)
-    assert [label.query_type for label in RandomAnnotator(0.3, seed=1).label(queries[::-1])] == first[::-1]
-    other = [label.query_type for label in RandomAnnotator(0.3, seed=2).label(queries)]
+    assert [label.value for label in RandomAnnotator(0.3, seed=1).label(queries[::-1])] == first[::-1]
+    other = [label.value for label in RandomAnnotator(0.3, seed=2).label(queries)]
     # Independent of it: they agree on 0.3^2 + 0.7^2 = 0.58.
     assert sum(a == b for a, b in zip(first, other, strict=True)) / 4_000 == pytest.approx(0.58, abs=0.032)
     for share, only in ((0.0, "closed_ended"), (1.0, "open_ended")):
-        assert {label.query_type for label in RandomAnnotator(share).label(queries)} == {only}
+        assert {label.value for label in RandomAnnotator(share).label(queries)} == {only}
     with pytest.raises(ConfigError, match="from 0 to 1"):
         RandomAnnotator(1.5)
 

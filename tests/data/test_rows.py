@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from proxygold.data.files import RejectedRow
-from proxygold.data.rows import example_from_row, read_examples, read_prompts
+from proxygold.data.rows import example_from_row, read_examples
 from proxygold.errors import DataError
-from proxygold.records import Example, PromptRecord
+from proxygold.records import Example
 
 GOOD = {"prompt": "Where is Oslo?", "completion": "In Norway."}
 
@@ -81,29 +81,3 @@ def test_bad_rows_of_a_file_come_with_their_lines(tmp_path: Path) -> None:
     assert [item.line if isinstance(item, RejectedRow) else item[0].line for item in found] == [1, 2, 3, 4]
     assert [type(item) for item in found] == [tuple, RejectedRow, RejectedRow, tuple]
     assert str(found[2]) == f"{path}:3: the field completion is missing; the row has prompt"
-
-
-def test_prompts_are_numbered_by_line_and_told_apart(tmp_path: Path) -> None:
-    rows = [
-        {"prompt": "a"},
-        {"prompt": "b", "id": 7, "domain": "x"},
-        {"id": 1},
-        {"prompt": "c", "id": "7"},
-        {"prompt": "d"},
-    ]
-    records, rejected = read_prompts(write(tmp_path / "prompts.jsonl", rows))
-    assert records == [
-        PromptRecord("line-1", "a"),
-        PromptRecord("7", "b", columns={"domain": "x"}),
-        PromptRecord("line-5", "d"),
-    ]
-    assert [(row.line, row.reason) for row in rejected] == [
-        (3, "the field prompt is missing; the row has id"),
-        (4, "the id '7' came before"),
-    ]
-    assert [record.id for record in read_prompts(tmp_path / "prompts.jsonl", limit=2)[0]] == ["line-1", "7"]
-
-
-def test_prompts_that_are_all_unusable(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no row of .* can be used. The first: .*prompts\.jsonl:1: "):
-        read_prompts(write(tmp_path / "prompts.jsonl", [{"text": "a"}, {"text": "b"}]))

@@ -213,7 +213,7 @@ def test_settings_that_do_not_fit_the_model_are_said(model_directory: Path) -> N
         Policy.load(settings(model_directory, lora=LoraSettings(layers=4)))
     with pytest.raises(ConfigError, match=r"\['query'\].*down_proj, .*q_proj"):
         Policy.load(settings(model_directory, lora=LoraSettings(target_modules=("query",))))
-    with pytest.raises(ConfigError, match="tokenizer has no chat template.*'alpaca'"):
+    with pytest.raises(ConfigError, match="tokenizer has no chat template.*alpaca, vicuna"):
         Policy.load(settings(model_directory, prompt_template="chat"))
     with pytest.raises(ConfigError, match="Did you mean 'alpaca'"):
         Policy.load(settings(model_directory, prompt_template="alpacca"))

@@ -270,7 +270,7 @@ def test_what_is_no_reward_model_says_so(tmp_path, tokenizer):
 
 
 def test_settings_that_cannot_be_are_refused(llama):
-    with pytest.raises(ConfigError, match="dtype is 'float16'. Allowed: auto, float32, bfloat16"):
+    with pytest.raises(ConfigError, match="dtype is 'float16': input should be 'auto', 'float32' or 'bfloat16'"):
         load(llama, dtype="float16")
     with pytest.raises(ConfigError, match="batch_size is 0"):
         load(llama, batch_size=0)
@@ -302,8 +302,8 @@ def test_gold_mini_is_small_enough_to_ship():
 
 def test_gold_mini_prefers_a_good_answer_to_a_spoiled_one():
     """On the validation prompts, which it was not trained on. The thresholds are well below what the card states."""
-    rows = builtin("validation")[::2]
-    assert len(rows) >= 32
+    rows = builtin("validation")[::4]
+    assert len(rows) >= 30
     model = load_reward_model("gold-mini")
 
     def scores(answers):

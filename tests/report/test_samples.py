@@ -56,9 +56,10 @@ def test_null_and_absent_values_are_not_drawn(tmp_path):
 
 def test_the_trainer_logs_what_the_report_draws():
     # Read as text: the trainer needs torch, the report does not.
-    source = Path(__file__).parents[2] / "src/proxygold/training/ppo.py"
+    training = Path(__file__).parents[2] / "src/proxygold/training"
     keys = {
         key.value
+        for source in (training / "ppo.py", training / "step_log.py")
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
         if isinstance(node, ast.Dict)
         for key in node.keys

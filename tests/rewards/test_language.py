@@ -47,6 +47,15 @@ leaves = st.one_of(
     st.integers(1, 100).filter(lambda n: n != 3).map(lambda n: FeatureUse("RP", (("n", n),))),
     tilts,
     st.text(min_size=1, max_size=12).filter(str.strip).map(RewardModelUse),
+    st.builds(
+        lambda model, template, length: RewardModelUse(
+            model, (("template", template), *((("max_length", length),) if length else ()))
+        ),
+        st.text(min_size=1, max_size=12).filter(str.strip),
+        st.sampled_from(["chat", "hh", "ultrarm"]),
+        st.none() | st.integers(1, 4096),
+    ),
+    st.just(RewardModelUse("", (("url", "http://127.0.0.1:8000/score"),))),
 )
 pairs = st.tuples(finite, finite).map(sorted)
 ranges = pairs.filter(lambda pair: pair[0] < pair[1])

@@ -46,7 +46,7 @@ def unscored(run: Run, study_file: Path, monkeypatch: pytest.MonkeyPatch) -> Run
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "score_rollouts", stop)
+        patch.setattr(stages, "score_answers", stop)
         with pytest.raises(KeyboardInterrupt):
             run()
     return RunDirectory(study_file.parent / "runs" / "tiny")
@@ -113,7 +113,7 @@ def test_what_decided_no_number_may_change(run: Run) -> None:
 
 
 def test_every_free_setting_exists(study_file: Path) -> None:
-    study = load_study(study_file, ["encoder.model=all-minilm-l6-v2"]).model_dump(mode="json")
+    study = load_study(study_file, ["encoder.model=all-minilm-l6-v2", "data.dev=dev.jsonl"]).model_dump(mode="json")
     for place in FREE:
         inner: Any = study
         for name in place.split("."):

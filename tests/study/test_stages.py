@@ -13,19 +13,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from rich.console import Console
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from proxygold.errors import ConfigError, DataError, ModelError, RewardError, StoreError
 from proxygold.store import RunDirectory
 from proxygold.study.loading import load_study
-from proxygold.study.plan import policy_memory, print_plan
-from proxygold.study.progress import Advance, StudyProgress
+from proxygold.study.plan import print_plan
+from proxygold.study.progress import OnStep, StudyProgress
 from proxygold.study.stages import StudyResult, run_study
 
 PROXYGOLD = Path(sys.executable).with_name("proxygold")
@@ -135,17 +136,17 @@ class StopsAt(StudyProgress):
         self.left = step
 
     @contextmanager
-    def track(self, description: str, total: int) -> Iterator[Advance]:
-        def advance(done: int = 1, note: str = "") -> None:
-            self.left -= "train to step" in description
+    def training(self, *_: Any) -> Iterator[OnStep]:
+        def on_step(record: dict[str, Any]) -> None:
+            self.left -= 1
             if self.left == 0:
                 raise KeyboardInterrupt
 
-        yield advance
+        yield on_step
 
 
 def test_a_stop_between_two_validations_costs_few_steps(study_file: Path, one_thread: None) -> None:
-    overrides = ("rewards={LI: LI}", "validation.every=6", "training.save_every=2")
+    overrides = ("rewards={LI: LI}", "validation.every=6", "training.save_every=2", "training.keep=1")
     study = load_study(study_file, overrides)
     with pytest.raises(KeyboardInterrupt):
         run_study(study, study_file.parent / "runs", StopsAt(5))
@@ -166,7 +167,7 @@ def test_a_stop_between_two_validations_costs_few_steps(study_file: Path, one_th
 
 
 def test_answers_lost_before_a_checkpoint_in_between_are_made_again(study_file: Path, one_thread: None) -> None:
-    overrides = ("rewards={LI: LI}", "validation.every=3", "training.save_every=1")
+    overrides = ("rewards={LI: LI}", "validation.every=3", "training.save_every=1", "training.keep=1")
     with pytest.raises(KeyboardInterrupt):
         run_study(load_study(study_file, overrides), study_file.parent / "runs", StopsAt(5))
     arm = RunDirectory(study_file.parent / "runs" / "tiny").arm("LI", 0)
@@ -265,11 +266,18 @@ def test_no_prompt_left_is_an_error(study_file: Path) -> None:
         run(study_file, "rewards={R: AR}", "encoder={model: all-minilm-l6-v2}")
 
 
-def test_a_prompt_to_train_and_validate_on_is_an_error(study_file: Path) -> None:
+def test_a_prompt_to_train_and_validate_on_is_validated_on(study_file: Path) -> None:
     train, validation = (study_file.parent / f"{name}.jsonl" for name in ("train", "validation"))
     validation.write_text(validation.read_text() + train.read_text().splitlines()[0].replace("t1", "v9") + "\n")
-    with pytest.raises(DataError, match='1 prompts are in both data.train and data.validation, such as "Name a color'):
-        run(study_file)
+    found = run(study_file, "rewards={LI: LI}", "training.steps=2")
+    assert list(found.rejected) == [{"split": "train", "id": "t1", "reason": "the same prompt is in data.validation"}]
+    assert len(found.run.arm("LI", 0).read_rollouts(2)) == 5
+    told = found.run.read_provenance()
+    assert told["fixed"]["prompts"]["train"]["count"] == 3
+    assert told["overlap"][0] == "train and validation: 1 prompt in common, left out of train"
+    shutil.copy(study_file.parent / "validation.jsonl", study_file.parent / "train.jsonl")
+    with pytest.raises(DataError, match="no train prompt is left: all 5 are in data.validation too"):
+        run(study_file, "name=none")
 
 
 def short_gold(tiny_models: tuple[Path, Path], to: Path, **config: object) -> Path:
@@ -335,42 +343,15 @@ def test_a_reward_line_is_read_before_any_prompt(study_file: Path) -> None:
         print_plan(load_study(study_file, overrides), study_file.parent / "runs", Console(quiet=True))
 
 
-def test_the_plan_of_an_adapter_is_its_base_models(
-    study_file: Path, tiny_models: tuple[Path, Path], tmp_path: Path
-) -> None:
-    from peft import LoraConfig, get_peft_model
-
-    adapted = get_peft_model(LlamaForCausalLM.from_pretrained(tiny_models[0]), LoraConfig(task_type="CAUSAL_LM"))
-    adapted.save_pretrained(tmp_path / "adapter")
-    study = load_study(study_file, [f"policy.model={tmp_path / 'adapter'}"])
-    assert policy_memory(study) == policy_memory(load_study(study_file))
-
-
 def test_the_plan_says_what_would_be_done_and_makes_nothing(study_file: Path) -> None:
     page = io.StringIO()
     print_plan(load_study(study_file), study_file.parent / "runs", Console(file=page, width=120))
     text = " ".join(page.getvalue().split())
-    assert "4 train and 4 validation prompts" in text
+    assert "train prompts: 4 validation prompts: 4" in text
     # 2 rewards x 6 steps x 4 rollouts; (2 rewards x 3 checkpoints + the shared step 0) x 4 prompts
-    assert "48 training rollouts" in text
+    assert "6 PPO steps for each reward and seed, of 4 rollouts and 1 update; 48 training rollouts in all" in text
     assert "28 validation answers" in text
     assert not (study_file.parent / "runs").exists()
-
-
-def test_planned_memory_is_what_the_loaded_policy_takes(study_file: Path) -> None:
-    from proxygold.models.policy import Policy
-
-    study = load_study(study_file)
-    memory = policy_memory(study)
-    policy = Policy.load(study.policy)
-    trained = sum(parameter.numel() for parameter in policy.trainable_parameters())
-    frozen = sum(parameter.numel() for parameter in policy.causal_lm.parameters()) - (
-        trained - policy.value_head.weight.numel() - policy.value_head.bias.numel()
-    )
-    assert memory.weights == frozen * 4
-    assert memory.trained == trained * 16
-    # keys and values x 2 layers x 2 heads of 8 numbers x 4 rollouts of 8 tokens x 4 bytes
-    assert memory.cache == 2 * 2 * 16 * 4 * 8 * 4
 
 
 def test_a_study_trains_on_a_feature_of_ones_own(study_file: Path) -> None:

@@ -78,5 +78,6 @@ def test_the_frozen_layers_run_for_sampling_only(make_trainer: Any, tiny_policy:
     trainer = make_trainer(policy, ppo_epochs=3)
     trainer.train(1)
     steps = int(trainer.arm.read_steps()[0]["tokens_max"])
-    # Sampling: the prompts, then every token but the last. Then reference, old log-probabilities, and three epochs.
-    assert calls == [steps, steps, steps + 5]
+    # Sampling: the prompts, then every token but the last. Then the reference, and three epochs, the first of which
+    # gives the old log-probabilities too.
+    assert calls == [steps, steps, steps + 4]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 
 from proxygold.errors import ConfigError, StoreError
 from proxygold.training.ppo import PPOTrainer
+from proxygold.whole_files import seal
 
 
 def without_seconds(trainer: PPOTrainer) -> list[dict[str, Any]]:
@@ -61,8 +65,9 @@ def test_checkpoints_come_when_asked_for_and_at_the_end(make_trainer: Any) -> No
         "adapter_model.safetensors",
         "adapter_config.json",
         "value_head.safetensors",
-        "optimizer.pt",
+        "optimizer.safetensors",
         "trainer_state.json",
+        "checksums.json",
     }
 
 
@@ -89,10 +94,94 @@ def test_a_checkpoint_of_other_settings_is_refused(make_trainer: Any) -> None:
         make_trainer(learning_rate=0.5)
 
 
-def test_a_damaged_checkpoint_is_said(make_trainer: Any) -> None:
+def test_so_many_of_the_last_checkpoints_stay_as_asked(make_trainer: Any) -> None:
+    trainer = make_trainer()
+    trainer.train(5, save_every=1, keep=[2], newest=3)
+    assert trainer.arm.checkpoint_steps() == [2, 3, 4, 5]
+    trainer.train(6, save_every=1, keep=[2], newest=1)
+    assert trainer.arm.checkpoint_steps() == [2, 6]
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "said"),
+    [
+        (
+            "adapter_model.safetensors",
+            cut_short,
+            "adapter_model.safetensors has [0-9,]+ bytes where [0-9,]+ were written",
+        ),
+        ("optimizer.safetensors", flip_a_bit, "optimizer.safetensors holds other bytes than were written"),
+        ("value_head.safetensors", Path.unlink, "value_head.safetensors is missing"),
+        ("trainer_state.json", flip_a_bit, "trainer_state.json holds other bytes"),
+        ("checksums.json", cut_short, "checksums.json is damaged"),
+        ("checksums.json", Path.unlink, "checksums.json is missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_stepped_over(
+    make_trainer: Any, one_thread: Any, file: str, damage: Callable[[Path], object], said: str
+) -> None:
+    whole = make_trainer(name="whole")
+    whole.train(3, save_every=1)
+    broken = make_trainer(name="broken")
+    broken.train(3, save_every=1)
+    damage(broken.arm.checkpoint(3) / file)
+    resumed = make_trainer(name="broken")
+    assert resumed.step == 2
+    assert list(resumed.damaged) == [3]
+    assert re.search(said, resumed.damaged[3])
+    resumed.train(3, save_every=1)
+    assert without_seconds(resumed) == without_seconds(whole)
+    for written in whole.arm.checkpoint(3).iterdir():
+        assert (resumed.arm.checkpoint(3) / written.name).read_bytes() == written.read_bytes()
+    assert make_trainer(name="broken").damaged == {}
+
+
+def test_with_every_checkpoint_damaged_it_begins_anew(make_trainer: Any) -> None:
+    trainer = make_trainer()
+    trainer.train(2, save_every=1)
+    for step in (1, 2):
+        cut_short(trainer.arm.checkpoint(step) / "optimizer.safetensors")
+    again = make_trainer()
+    assert again.step == 0
+    assert list(again.damaged) == [2, 1]
+    assert again.arm.read_steps() == []
+
+
+def test_what_a_killed_process_left_of_a_checkpoint_goes(make_trainer: Any) -> None:
+    trainer = make_trainer()
+    trainer.train(1)
+    checkpoints = trainer.arm.checkpoint(1).parent
+    (checkpoints / ".step-7.123.0123abcd.tmp").mkdir()
+    (checkpoints / ".step-7.123.0123abcd.tmp" / "adapter_model.safetensors").write_text("half")
+    # Its writer died between two renames: this was the checkpoint, and is it again.
+    trainer.arm.checkpoint(1).rename(checkpoints / ".step-1.123.0123abcd.old")
+    assert make_trainer().step == 1
+    assert [path.name for path in checkpoints.iterdir()] == ["step-1"]
+
+
+def test_a_state_of_another_kind_is_an_error(make_trainer: Any) -> None:
     trainer = make_trainer()
     trainer.train(1)
     state = trainer.arm.checkpoint(1) / "trainer_state.json"
-    state.write_text(state.read_text()[:40])
+    state.write_text(state.read_text().replace('"kl_coef"', '"coefficient"'))
+    seal(state.parent)  # as it was written, by somebody else
     with pytest.raises(StoreError, match=r"step-1 cannot be read.*Delete it"):
         make_trainer()
+
+
+def test_an_optimiser_that_never_stepped_comes_back(make_trainer: Any) -> None:
+    trainer = make_trainer(ratio_threshold=0.5)  # every mini-batch is skipped
+    trainer.train(1)
+    resumed = make_trainer(ratio_threshold=0.5)
+    assert resumed.step == 1
+    resumed.train(2)

@@ -16,7 +16,7 @@ from proxygold.store import ArmDirectory, RunDirectory
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PART_PREFIX", "RunAnalysis", "analyse_run", "read_arm", "read_arms"]
+__all__ = ["PART_PREFIX", "RunAnalysis", "analyse_run", "read_arm", "read_arms", "read_step"]
 
 PART_PREFIX = "part/"
 
@@ -34,8 +34,9 @@ def analyse_run(
     waiting = [f"{arm.reward} seed {arm.seed}" for arm in arms if not arm.steps]
     if not scored:
         raise StoreError(
-            f"{run.path} has no scores yet, so there is nothing to analyse. "
-            "`proxygold run` with its study makes them; it goes on where it stopped."
+            f"{run.path} has no scores yet (a checkpoint needs the proxy's and gold's): there is nothing to analyse. "
+            "`proxygold run` with its study makes them; it goes on where it stopped. What was left for gold later, "
+            f"`proxygold score {run.path} --gold` scores."
         )
     notes = [f"No checkpoint with proxy and gold scores yet: {', '.join(waiting)}."] if waiting else []
     return analyse(
@@ -54,11 +55,12 @@ def read_arms(run: RunDirectory) -> list[ArmScores]:
 
 def read_arm(arm: ArmDirectory) -> ArmScores:
     """The scores of one arm at every checkpoint that has been scored."""
-    by_step = {step: _step_scores(arm, step) for step in arm.score_steps()}
+    by_step = {step: read_step(arm, step) for step in arm.score_steps()}
     return arrange(arm.reward, arm.seed, by_step)
 
 
-def _step_scores(arm: ArmDirectory, step: int) -> StepScores:
+def read_step(arm: ArmDirectory, step: int) -> StepScores:
+    """The scores of one arm at one checkpoint. Raises StoreError when the file is damaged."""
     table = arm.read_scores(step)
     missing = {"prompt_id", "query_type", "proxy", "gold"} - set(table.column_names)
     if missing:

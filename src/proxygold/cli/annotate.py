@@ -1,4 +1,4 @@
-"""`proxygold annotate`: the query type of every row of a data file."""
+"""`proxygold annotate`: the query type of every row of a data file, or a reference answer to it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ class By(StrEnum):
     random = "random"
 
 
-_LLM, _LOCAL, _RANDOM = "With --by llm", "With --by local", "With --by random"
+_LLM, _LOCAL, _RANDOM = "With --by llm and --references", "With --by local", "With --by random"
 
 
 def annotate(
     context: typer.Context,
     data: Annotated[
-        Path, typer.Argument(help="JSONL (.jsonl, .jsonl.gz) or Parquet; a row has a prompt.", show_default=False)
+        str,
+        typer.Argument(
+            help="JSONL, a JSON array or Parquet, where a row has a prompt; or a known data set (hh_helpful, "
+            "alpaca_farm, …), or hub:OWNER/NAME:SPLIT.",
+            show_default=False,
+        ),
     ],
     settings: Annotated[
         list[str] | None,
@@ -37,7 +42,19 @@ def annotate(
     *,
     out: Annotated[Path, typer.Option(help="Where to write; the name says the format.", show_default=False)],
     by: Annotated[By, typer.Option(help="Who decides: the local classifier, an LLM, or chance.")] = By.local,
-    name: Annotated[str, typer.Option(help="What the added field is called.")] = "query_type",
+    form: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The known data set in whose published form the file DATA is.", show_default=False
+        ),
+    ] = None,
+    references: Annotated[
+        bool, typer.Option("--references", help="Add reference answers by an LLM instead of query types.")
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What the added field is called. \\[default: query_type, or reference]", show_default=False),
+    ] = None,
     compare_with: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +63,7 @@ def annotate(
             show_default=False,
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 when a row has no type.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 when a row got nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over OUT if it exists.")] = False,
     model: Annotated[
         str | None, typer.Option(help="The model's name at the endpoint.", rich_help_panel=_LLM, show_default=False)
@@ -65,8 +82,8 @@ def annotate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Your own question, with {conversation} or {query} where they go; the answer must be open-ended or "
-            "closed-ended.",
+            help="Your own question, with {conversation} or {query} where they go; for query types, the answer must be "
+            "open-ended or closed-ended. Without it, --references sends the conversation as it is.",
             rich_help_panel=_LLM,
             show_default=False,
         ),
@@ -125,26 +142,41 @@ def annotate(
     random is the paper's ablation.
 
     At the end stand the shares of both types, and with --compare-with the agreement, with 95% intervals.
+
+    With --references the LLM answers each prompt instead, and its answer becomes the `reference` that AR and RER
+    measure against. A row that has a reference keeps it. A refusal, and an answer that was cut off at max_tokens (1,024
+    unless you set it), is listed in OUT.unlabelled.jsonl, and the row's reference is null.
     """
-    from proxygold.cli.annotating import check_options, print_summary, run_annotation, run_llm_annotation
+    from proxygold.cli.annotating import (
+        check_options,
+        find_data,
+        print_references,
+        print_summary,
+        run_annotation,
+        run_llm_annotation,
+    )
     from proxygold.data.query_type_pairs import other_labelling
     from proxygold.data.query_types import LocalAnnotator, RandomAnnotator
+    from proxygold.data.references import REFERENCE
     from proxygold.models.query_type_classifier import load_classifier
 
-    check_options(context, by)
-    other = None if compare_with is None else other_labelling(compare_with, data)
-    if by == By.llm:
+    check_options(context, by, references)
+    name = name or (REFERENCE if references else "query_type")
+    source = find_data(data, form)
+    other = None if compare_with is None else other_labelling(compare_with, source)
+    if by == By.llm or references:
         from proxygold.cli.annotating import llm_settings
 
         summary = run_llm_annotation(
-            data,
+            source,
             out,
             llm_settings(
-                model, settings or [], cache, base_url=base_url, concurrency=concurrency, timeout=timeout,
-                retries=retries, price_in=price_in, price_out=price_out, max_cost=max_cost,
+                model, settings or [], cache, references=references, base_url=base_url, concurrency=concurrency,
+                timeout=timeout, retries=retries, price_in=price_in, price_out=price_out, max_cost=max_cost,
             ),
             prompt,
             name=name,
+            references=references,
             overwrite=force,
             dry_run=dry_run,
         )  # fmt: skip
@@ -152,7 +184,10 @@ def annotate(
             return
     else:
         annotator = RandomAnnotator(share, seed) if by == By.random else LocalAnnotator(load_classifier(classifier))
-        summary = run_annotation(data, out, annotator, name=name, overwrite=force)
-    print_summary(summary, name, other)
+        summary = run_annotation(source, out, annotator, name=name, overwrite=force)
+    if references:
+        print_references(summary, name)
+    else:
+        print_summary(summary, name, other)
     if strict and (summary.rejected or summary.unlabelled):
         raise typer.Exit(2)

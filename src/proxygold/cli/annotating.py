@@ -1,9 +1,12 @@
-"""What `annotate` does with its options and prints: the estimate, the shares, the agreement, what was left out."""
+"""What `annotate` does with its options and prints: the estimate, the shares, the agreement, what was left out.
+
+Query types and reference answers go the same way; only what is asked and what is counted differ.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,16 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from proxygold.data.annotation import AnnotationSummary, Annotator, annotate_file, start_annotation
 from proxygold.data.files import count_rows
-from proxygold.data.query_type_llm import DEFAULT_PROMPT, Estimate, LLMAnnotator, read_prompt
+from proxygold.data.hub import is_hub_name
+from proxygold.data.llm_asking import Estimate, LLMAsker, read_prompt
+from proxygold.data.published import PUBLISHED
+from proxygold.data.query_type_llm import DEFAULT_PROMPT, LLMAnnotator
 from proxygold.data.query_type_pairs import OtherLabels, pair_labels
-from proxygold.data.query_types import (
-    AnnotationSummary,
-    Annotator,
-    annotate_file,
-    read_labelled_queries,
-    start_annotation,
-)
+from proxygold.data.query_types import read_labelled_queries
+from proxygold.data.references import ReferenceAnnotator
+from proxygold.data.source_settings import SourceSettings, parse_source
 from proxygold.errors import ConfigError, StoreError
 from proxygold.llm import LLM, LLMSettings
 from proxygold.models.bundled import cache_directory
@@ -30,7 +33,9 @@ from proxygold.records import CLOSED_ENDED, OPEN_ENDED
 
 __all__ = [
     "check_options",
+    "find_data",
     "llm_settings",
+    "print_references",
     "print_summary",
     "run_annotation",
     "run_llm_annotation",
@@ -46,30 +51,61 @@ _OPTIONS_OF = {
     "local": ["classifier"],
     "random": ["share", "seed"],
 }
-# One word is asked for; a model that thinks first needs more.
+# Which have no meaning with --references, beside those of another annotator than the LLM.
+_NOT_OF_REFERENCES = ("compare_with",)
+# For a type one word is asked for; a model that thinks first needs more.
 _PARAMETERS = {"temperature": 0, "max_tokens": 16}
+_REFERENCE_PARAMETERS = {"temperature": 0, "max_tokens": 1024}
 
 
-def check_options(context: typer.Context, by: str) -> None:
+def check_options(context: typer.Context, by: str, references: bool) -> None:
     """Raises ConfigError for an option that the chosen annotator would not read."""
+
+    def is_given(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
+    if references:
+        if is_given("by") and by != "llm":
+            raise ConfigError(f"references are written by an LLM, and this is --by {by}. Leave one of them out.")
+        for name in _NOT_OF_REFERENCES:
+            if is_given(name):
+                raise ConfigError(f"--{name.replace('_', '-')} is for query types, not for --references. Leave it out.")
+        by = "llm"
     for other, names in _OPTIONS_OF.items():
         for name in names:
-            source = context.get_parameter_source(name)
-            if other != by and source is not None and source.name == "COMMANDLINE":
+            if other != by and is_given(name):
                 given = " ".join(context.params[name]) if name == "settings" else f"--{name.replace('_', '-')}"
-                raise ConfigError(f"{given} is for --by {other}, and this is --by {by}. Leave one of them out.")
+                this = "with --references" if references else f"--by {by}"
+                raise ConfigError(f"{given} is for --by {other}, and this is {this}. Leave one of them out.")
 
 
-def llm_settings(model: str | None, given: Sequence[str], cache: Path | None, **settings: Any) -> LLMSettings:
+def find_data(given: str, form: str | None) -> Path | SourceSettings:
+    """What DATA means: a file with our own fields, a known data set, one of the hub, or a file in a published `form`.
+
+    Raises ConfigError for a form that is not known, or does not fit.
+    """
+    if form is not None:
+        return parse_source({"source": given, "name": form})
+    return parse_source(given) if given in PUBLISHED or is_hub_name(given) else Path(given)
+
+
+def llm_settings(
+    model: str | None, given: Sequence[str], cache: Path | None, *, references: bool, **settings: Any
+) -> LLMSettings:
     """The endpoint, out of the options. Raises ConfigError for one that is wrong or missing."""
     if model is None:
-        raise ConfigError("--by llm needs --model NAME, the model's name at the endpoint, such as gpt-4.1-mini.")
+        what = "--references" if references else "--by llm"
+        raise ConfigError(f"{what} needs --model NAME, the model's name at the endpoint, such as gpt-4.1-mini.")
     return LLMSettings(
-        model=model, parameters=_parameters(given), cache=cache or cache_directory() / "llm.sqlite", **settings
+        model=model,
+        parameters=_parameters(given, _REFERENCE_PARAMETERS if references else _PARAMETERS),
+        cache=cache or cache_directory() / "llm.sqlite",
+        **settings,
     )
 
 
-def _parameters(given: Sequence[str]) -> dict[str, Any]:
+def _parameters(given: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for setting in given:
         key, equals, value = setting.partition("=")
@@ -79,37 +115,45 @@ def _parameters(given: Sequence[str]) -> dict[str, Any]:
             chosen[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"the value of {setting!r} cannot be read as YAML: {error}") from error
-    defaults = {
-        key: value
-        for key, value in _PARAMETERS.items()
-        if not (key == "max_tokens" and chosen.get("max_completion_tokens") is not None)
-    }
-    return {key: value for key, value in (defaults | chosen).items() if value is not None}
+    if chosen.get("max_completion_tokens") is not None:
+        defaults = {key: value for key, value in defaults.items() if key != "max_tokens"}
+    return {key: value for key, value in {**defaults, **chosen}.items() if value is not None}
 
 
-def run_annotation(data: Path, out: Path, annotator: Annotator, *, name: str, overwrite: bool) -> AnnotationSummary:
+def run_annotation(
+    data: Path | SourceSettings, out: Path, annotator: Annotator, *, name: str, overwrite: bool
+) -> AnnotationSummary:
     """Annotate a file, with a bar."""
-    with _bar(lambda: count_rows(data), data) as advance:
+    with _bar(lambda: count_rows(data) if isinstance(data, Path) else None, data) as advance:
         return annotate_file(data, out, annotator, name=name, overwrite=overwrite, advance=advance)
 
 
 def run_llm_annotation(
-    data: Path,
+    data: Path | SourceSettings,
     out: Path,
     settings: LLMSettings,
     prompt: Path | None,
     *,
     name: str,
+    references: bool,
     overwrite: bool,
     dry_run: bool,
 ) -> AnnotationSummary | None:
     """Print the estimate, then ask, unless it is a dry run (None). Raises JudgeError with what is answered kept."""
-    question = DEFAULT_PROMPT if prompt is None else read_prompt(prompt)
+    question = None if prompt is None else read_prompt(prompt)
     with LLM(settings) as llm:
         steps: list[Callable[[int], None]] = []
-        annotator = LLMAnnotator(llm, question, lambda index: steps[0](1))
+
+        def answered(index: int) -> None:
+            steps[0](1)
+
+        annotator: LLMAsker = (
+            ReferenceAnnotator(llm, question, answered)
+            if references
+            else LLMAnnotator(llm, question or DEFAULT_PROMPT, answered)
+        )
         start_annotation(data, out, annotator, name=name, overwrite=overwrite)  # before anything is paid for
-        estimate = annotator.estimate_file(data)
+        estimate = annotator.estimate_file(data, name)
         _print_estimate(estimate, settings)
         if dry_run:
             return None
@@ -129,16 +173,30 @@ def run_llm_annotation(
 
 def print_summary(summary: AnnotationSummary, name: str, other: OtherLabels | str | None = None) -> None:
     """Say what was written, the share of each type, the agreement with `other`, and which rows have no type."""
-    typed, without = summary.types.total(), summary.unlabelled.total()
+    typed, without = summary.labels.total(), summary.unlabelled.total()
     print(f"wrote {summary.written}: {_count(typed + without, 'row')}, {typed:,} with a {name}")
     for kind in (OPEN_ENDED, CLOSED_ENDED):
-        share = summary.types[kind] / typed if typed else 0.0
-        print(f"  {kind:<13} {share:6.1%}  {summary.types[kind]:,}")
+        share = summary.labels[kind] / typed if typed else 0.0
+        print(f"  {kind:<13} {share:6.1%}  {summary.labels[kind]:,}")
     if other is not None:
         _print_agreement(summary, name, other)
+    _print_left_out(summary, "type")
+
+
+def print_references(summary: AnnotationSummary, name: str) -> None:
+    """Say what was written, how many references are new, and which rows have none."""
+    without = summary.unlabelled.total()
+    print(f"wrote {summary.written}: {_count(summary.labels.total() + without, 'row')}")
+    print(f"  {summary.labels['written']:,} with a new {name}")
+    print(f"  {summary.labels['kept']:,} had one before")
+    _print_left_out(summary, name)
+
+
+def _print_left_out(summary: AnnotationSummary, what: str) -> None:
+    without = summary.unlabelled.total()
     if without:
         kinds = ", ".join(f"{number:,} x {kind}" for kind, number in summary.unlabelled.most_common())
-        print(f"{_count(without, 'row')} without a type ({kinds}), listed in {summary.unlabelled_file}:")
+        print(f"{_count(without, 'row')} without a {what} ({kinds}), listed in {summary.unlabelled_file}:")
         _print_first(summary.first_unlabelled, without)
         if summary.unlabelled["no answer"]:
             print("the same command with --force asks again for what got no answer, and for nothing else")
@@ -222,10 +280,10 @@ def _print_first(lines: Sequence[str], total: int) -> None:
 
 
 @contextmanager
-def _bar(total: Callable[[], int], data: Path) -> Iterator[Callable[[int], None]]:
+def _bar(total: Callable[[], int | None], data: Path | SourceSettings) -> Iterator[Callable[[int], None]]:
     """A bar on standard error, if that is a terminal; nothing otherwise."""
     console = Console(stderr=True)
-    if not console.is_terminal or not data.is_file():
+    if not console.is_terminal or (isinstance(data, Path) and not data.is_file()):
         yield lambda rows: None
         return
     columns = (TextColumn("annotating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxygold.data.builtin import Split, builtin_prompts
-from proxygold.data.rows import read_prompts
+from proxygold.data.builtin import Split
+from proxygold.data.prompt_sets import read_prompt_set
 from proxygold.errors import DataError
 from proxygold.integrations.export.spec import ExportSpec
 from proxygold.records import PromptRecord
@@ -17,16 +17,15 @@ __all__ = ["print_export", "read_export_prompts"]
 
 
 def read_export_prompts(source: str, split: Split, reward: Reward) -> tuple[list[PromptRecord], list[str]]:
-    """The prompts of a file, or the built-in ones, that have what the reward requires; and why others were left out.
+    """The prompts of a source that have what the reward requires, and why others were left out.
+
+    A source is `builtin`, the name of a known data set, a file, or a data set of the hub.
 
     Raises DataError when none is left.
     """
-    if source == "builtin":
-        records, rejected = list(builtin_prompts(split)), []
-    else:
-        records, unreadable = read_prompts(Path(source).expanduser())
-        rejected = [str(row) for row in unreadable]
-    pairs = list(zip(records, unscorable_prompts(reward, records), strict=True))
+    found = read_prompt_set(source, split)
+    rejected = list(map(str, found.rejected))
+    pairs = list(zip(found.records, unscorable_prompts(reward, found.records), strict=True))
     kept = [record for record, reason in pairs if reason is None]
     rejected += [f"{source}: {record.id}: {reason}" for record, reason in pairs if reason is not None]
     if not kept:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from inspect import cleandoc
@@ -19,19 +20,23 @@ from proxygold.cli.annotate import annotate
 from proxygold.cli.check import check
 from proxygold.cli.demo import demo
 from proxygold.cli.export import export
+from proxygold.cli.generate import generate
+from proxygold.cli.merge import merge
 from proxygold.cli.monotonicity import monotonicity
 from proxygold.cli.report import report
+from proxygold.cli.rollout import rollout
 from proxygold.cli.run import run
 from proxygold.cli.score import score
 from proxygold.cli.serve import serve
 from proxygold.cli.train import app as train
+from proxygold.cli.validate import validate
 from proxygold.errors import ProxygoldError, TrainingError
 
 __all__ = ["app", "main"]
 
 _DEBUG = "PROXYGOLD_DEBUG"
 # Verbs that go on from what an interrupted run has done.
-_RESUMABLE = {"demo", "run", "score", "train"}
+_RESUMABLE = {"demo", "rollout", "run", "score", "train", "validate"}
 
 # Which extra brings a package that only some verbs need.
 _EXTRAS = {
@@ -42,6 +47,7 @@ _EXTRAS = {
     **dict.fromkeys(("rouge_score", "sacrebleu", "math_verify"), "features"),
     "openai": "llm",
     "ray": "scale",
+    "bitsandbytes": "quantized",
 }
 
 app = typer.Typer(
@@ -58,7 +64,7 @@ app = typer.Typer(
 
 # Each verb with examples of its use.
 _VERBS: tuple[tuple[Callable[..., None], str], ...] = (
-    (demo, "proxygold demo\n\nproxygold demo training.steps=16"),
+    (demo, "proxygold demo\n\nproxygold demo training.steps=12"),
     (run, "proxygold run study.yaml --dry-run\n\nproxygold run study.yaml training.steps=1000 seeds='[0,1,2]'"),
     (
         score,
@@ -67,6 +73,7 @@ _VERBS: tuple[tuple[Callable[..., None], str], ...] = (
         "proxygold score answers.jsonl.gz --reward QR --out scored.jsonl encoder.normalize=false\n\n"
         "proxygold score answers/ 'more/**/part-*.jsonl.zst' --reward 'LI * RP' --out scored.jsonl.zst --workers 8\n\n"
         "proxygold score hub:tatsu-lab/alpaca_eval:eval --reward LI --out scored.parquet\n\n"
+        "proxygold score runs/alpacafarm --gold gold.model=/models/Starling-RM-34B gold.batch_size=4\n\n"
         "RAY_ADDRESS=auto proxygold score /shared/answers --reward RER --out /shared/scored.parquet "
         "--engine ray --workers 64",
     ),
@@ -91,6 +98,30 @@ _VERBS: tuple[tuple[Callable[..., None], str], ...] = (
         "proxygold monotonicity runs/demo\n\nproxygold monotonicity --scores scores.parquet --json numbers.json",
     ),
     (report, "proxygold report runs/demo"),
+    (
+        validate,
+        "proxygold validate --checkpoints 'grpo/checkpoint-*' --start my/sft-model --prompts validation.jsonl "
+        "--reward 'LI * RP' --gold my/reward-model --out runs/grpo\n\n"
+        "proxygold validate --checkpoints 'seed0/checkpoint-*' --checkpoints 'seed1/checkpoint-*' --prompts builtin "
+        "--reward LI --gold gold-mini --out runs/adapters validation.max_new_tokens=256\n\n"
+        "proxygold validate --out runs/grpo --reward 'LI * RP' --gold-later",
+    ),
+    (
+        rollout,
+        "proxygold rollout --checkpoints 'verl/global_step_*/actor/huggingface' --start my/sft-model "
+        "--prompts validation.jsonl --template alpaca --out runs/verl",
+    ),
+    (
+        merge,
+        "proxygold merge runs/demo/LI_RP/seed-0/checkpoints/step-96 --out policy\n\n"
+        "proxygold merge sft/model --out sft-merged --dtype bfloat16",
+    ),
+    (
+        generate,
+        "proxygold generate smollm2-135m-instruct --prompt 'Why is the sky blue?'\n\n"
+        "proxygold generate runs/demo/LI_RP/seed-0/checkpoints/step-96 builtin --limit 5 --samples 2\n\n"
+        "proxygold generate sft/model prompts.jsonl --template hh --out answers.jsonl",
+    ),
     (
         serve,
         "proxygold serve --reward 'LI * RP'\n\n"
@@ -184,6 +215,11 @@ def _verb_typed() -> str:
 def _fail(message: str, code: int) -> NoReturn:
     if os.environ.get(_DEBUG, "0") not in ("", "0"):
         traceback.print_exc()
+    if (rank := os.environ.get("RANK", "0")) != "0":
+        # Of several processes that a launcher started the first one speaks. When it failed too, the launcher ends this
+        # one meanwhile; when it did not, what it cannot know is told here.
+        time.sleep(3)
+        message = f"process {rank}: {message}"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
 
@@ -193,5 +229,6 @@ def _interrupted() -> NoReturn:
     # Of `annotate` only what an LLM answered is kept.
     resumes = verb in _RESUMABLE or (verb == "annotate" and bool({"llm", "--by=llm"}.intersection(sys.argv)))
     after = "What is written stays: the same command goes on from there." if resumes else "Nothing was written over."
-    print(f"\nstopped by Ctrl-C. {after}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
+        print(f"\nstopped by Ctrl-C. {after}", file=sys.stderr)
     sys.exit(130)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["CalibrateOption", "EncoderOption", "PluginOption", "RewardLine", "SettingsArgument"]
+__all__ = ["CalibrateOption", "EncoderOption", "PluginOption", "RewardLine", "RewardLineOption", "SettingsArgument"]
 
 SettingsArgument = Annotated[
     list[str] | None,
@@ -15,6 +15,9 @@ SettingsArgument = Annotated[
 ]
 RewardLine = Annotated[
     str, typer.Option("--reward", help="The reward line, such as 'LI * RP', or a name: RER.", show_default=False)
+]
+RewardLineOption = Annotated[
+    str | None, typer.Option("--reward", help="The reward line, such as 'LI * RP', or a name: RER.", show_default=False)
 ]
 EncoderOption = Annotated[
     str | None,

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from proxygold.cli.reward_options import CalibrateOption, EncoderOption, PluginOption, RewardLine
+from proxygold.cli.reward_options import CalibrateOption, EncoderOption, PluginOption, RewardLineOption
+from proxygold.errors import ConfigError, RewardError
 
 __all__ = ["score"]
 
@@ -18,13 +19,20 @@ def score(
         typer.Argument(
             metavar="DATA|KEY=VALUE",
             help="Files (.jsonl, .jsonl.gz, .jsonl.zst, .parquet), directories, patterns in quotes, or "
-            "hub:NAME\\[:SPLIT]; and settings, such as encoder.normalize=false or template=alpaca.",
+            "hub:NAME\\[:SPLIT]; and settings, such as encoder.normalize=false or template=alpaca. With --gold: run "
+            "directories.",
             show_default=False,
         ),
     ],
     *,
-    reward: RewardLine,
-    out: Annotated[Path, typer.Option(help="Where to write; the name says the format.", show_default=False)],
+    reward: RewardLineOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; the name says the format.", show_default=False)
+    ] = None,
+    gold: Annotated[
+        bool,
+        typer.Option("--gold", help="Score the answers in run directories with their gold reward, where they stand."),
+    ] = False,
     encoder: EncoderOption = None,
     plugin: PluginOption = None,
     calibrate: CalibrateOption = None,
@@ -54,10 +62,33 @@ def score(
     All data becomes one file, in the order of the data; a directory means the data files in it and below it, by name.
     Memory does not grow with the data. When it is stopped (Ctrl-C, no space left, a crash), what is done is kept in
     OUT.partial, and the same command goes on from there.
+
+    With --gold, DATA is a run directory of `run --gold-later`, `rollout` or `validate`, or a copy of one on a machine
+    that has the gold reward: its rollouts and its study.yaml are all that is read. Gold's scores are put beside the
+    proxy's, and with both there, the verdict and the page are made. gold.model=DIR says where gold lies on this
+    machine.
     """
+    if gold:
+        from proxygold.cli.gold_scoring import score_gold_in
+
+        other = {
+            "--reward": reward,
+            "--out": out,
+            "--encoder": encoder,
+            "--plugin": plugin,
+            "--calibrate": calibrate,
+            "--workers": workers,
+            "--engine": engine != "local",
+            "--strict": strict,
+            "--force": force,
+        }
+        score_gold_in(data, without=[option for option, value in other.items() if value])
+        return
+    if reward is None or out is None:
+        option = "--reward" if reward is None else "--out"
+        raise ConfigError(f"Missing option '{option}': give it, or --gold to score a run. See proxygold score --help.")
     from proxygold.cli.scoring import choose_engine, print_summary, row_progress, split_arguments
     from proxygold.data.sources import find_sources
-    from proxygold.errors import RewardError
     from proxygold.rewards.options import reward_from_options
     from proxygold.rewards.score_file import calibrate_on_file, score_file
 

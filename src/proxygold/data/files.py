@@ -1,5 +1,6 @@
 """Data files, read a row at a time: JSONL (`.jsonl`, `.jsonl.gz`, `.jsonl.zst`) and Parquet (`.parquet`).
 
+A JSON file of one array (`.json`, `.json.gz`, `.json.zst`), as many data sets are published, is read, but not written.
 A row that cannot be read is not an error: it comes out as a `RejectedRow` with its place and the reason, and
 the rows after it still come. What makes the whole file useless is a DataError.
 """
@@ -10,12 +11,13 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
+from proxygold.data.json_array import array_elements
 from proxygold.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = [
     "RawRows",
     "RejectedRow",
     "Row",
+    "SourceFormat",
     "column_names",
     "count_rows",
     "file_format",
@@ -34,9 +37,11 @@ __all__ = [
     "read_raw_rows",
     "read_rows",
     "read_schema",
+    "source_format",
 ]
 
 FileFormat = Literal["jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
+SourceFormat = FileFormat | Literal["json", "json.gz", "json.zst"]
 
 _SUFFIXES: dict[str, FileFormat] = {
     ".jsonl": "jsonl",
@@ -47,6 +52,8 @@ _SUFFIXES: dict[str, FileFormat] = {
     ".ndjson.zst": "jsonl.zst",
     ".parquet": "parquet",
 }
+_JSON: dict[str, SourceFormat] = {".json": "json", ".json.gz": "json.gz", ".json.zst": "json.zst"}
+_JSON_KINDS = frozenset(_JSON.values())
 
 # Rows that are in memory at a time, and bytes: one row may be a megabyte long.
 _ROWS = 512
@@ -94,18 +101,31 @@ class RawRows:
 
 
 def file_format(path: Path) -> FileFormat:
-    """The format that a file's name says. Raises DataError for any other name."""
+    """The format that a file's name says, to write or to read. Raises DataError for any other name."""
     for suffix, name in _SUFFIXES.items():
         if path.name.lower().endswith(suffix):
             return name
     raise DataError(
         f"{path} has no format that is known by its name. Allowed: {', '.join(_SUFFIXES)}. "
-        "JSONL has one JSON object on each line; a JSON list has to be written out as such lines first."
+        "JSONL has one JSON object on each line; a JSON array (.json) is read, but not written."
     )
 
 
+def source_format(path: Path) -> SourceFormat:
+    """The format of a file to read, by its name. Raises DataError for a name that says none."""
+    for suffix, name in _JSON.items():
+        if path.name.lower().endswith(suffix):
+            return name
+    try:
+        return file_format(path)
+    except DataError as error:
+        raise DataError(
+            f"{path} has no format that is known by its name. Allowed: {', '.join((*_SUFFIXES, *_JSON))}."
+        ) from error
+
+
 def is_data_file(path: Path) -> bool:
-    """Whether a file's name says one of the formats."""
+    """Whether a name says one of the formats that hold nothing but rows, which a .json may not."""
     return path.name.lower().endswith(tuple(_SUFFIXES))
 
 
@@ -128,9 +148,13 @@ def read_raw_rows(path: Path, after: int = 0, size: int = _ROWS) -> Iterator[Raw
 
     Raises DataError for a file that is missing, unreadable or of another format, when what came before is given out.
     """
-    kind = file_format(path)
+    kind = source_format(path)
     _check_exists(path)
-    return _raw_parquet(path, after, size) if kind == "parquet" else _raw_jsonl(path, kind, after, size)
+    if kind == "parquet":
+        return _raw_parquet(path, after, size)
+    if kind in _JSON_KINDS:
+        return _raw_json(path, kind, after, size)
+    return _raw_jsonl(path, kind, after, size)
 
 
 def parse_rows(raw: RawRows) -> Iterator[Row | RejectedRow]:
@@ -152,7 +176,7 @@ def column_names(path: Path) -> list[str] | None:
 
 def read_schema(path: Path) -> pa.Schema | None:
     """The Arrow schema of a Parquet file; None for JSONL, which says none."""
-    kind = file_format(path)
+    kind = source_format(path)
     _check_exists(path)
     if kind != "parquet":
         return None
@@ -162,10 +186,12 @@ def read_schema(path: Path) -> pa.Schema | None:
 
 def count_rows(path: Path) -> int:
     """How many rows a progress bar should expect, without parsing them (blank lines count)."""
-    kind = file_format(path)
+    kind = source_format(path)
     if kind == "parquet":
         with _parquet_file(path) as file:
             return int(file.metadata.num_rows)
+    if kind in _JSON_KINDS:
+        return sum(len(raw) for raw in _raw_json(path, kind, 0, _ROWS))
     newlines, last = 0, b"\n"
     try:
         with _open(path, kind) as file:
@@ -179,25 +205,38 @@ def count_rows(path: Path) -> int:
 
 def _check_exists(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"there is no file {path}. Give the path of a file of these kinds: {', '.join(_SUFFIXES)}.")
+        kinds = ", ".join((*_SUFFIXES, *_JSON))
+        raise DataError(f"there is no file {path}. Give the path of a file of these kinds: {kinds}.")
 
 
 # --- JSONL ------------------------------------------------------------------------------------------------------------
 
 
-def _raw_jsonl(path: Path, kind: FileFormat, after: int, size: int) -> Iterator[RawRows]:
+def _raw_jsonl(path: Path, kind: SourceFormat, after: int, size: int) -> Iterator[RawRows]:
+    return _raw_texts(path, kind, after, size, iter)
+
+
+def _raw_json(path: Path, kind: SourceFormat, after: int, size: int) -> Iterator[RawRows]:
+    """The elements of a JSON array; the `line` of one is its number."""
+    return _raw_texts(path, kind, after, size, array_elements)
+
+
+def _raw_texts(
+    path: Path, kind: SourceFormat, after: int, size: int, split: Callable[[IO[bytes]], Iterator[bytes]]
+) -> Iterator[RawRows]:
+    """The texts of rows, as `split` finds them in a file."""
     lines: list[bytes] = []
     held, first, failure = 0, after + 1, None
     try:
         with _open(path, kind) as file:
-            for line in islice(file, after, None):
+            for line in islice(split(file), after, None):
                 lines.append(line)
                 held += len(line)
                 if len(lines) == size or held >= _BYTES:
                     yield RawRows(path, first, lines)
                     first += len(lines)
                     lines, held = [], 0
-    except (OSError, EOFError, zlib.error) as error:  # EOFError: a .gz file that was cut off
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # EOFError: a .gz file that was cut off
         failure = error
     if lines:
         yield RawRows(path, first, lines)
@@ -227,10 +266,10 @@ def _parse(path: Path | str, number: int, line: bytes) -> Row | RejectedRow:
     return Row(number, values)
 
 
-def _open(path: Path, kind: FileFormat) -> Any:
-    if kind == "jsonl.gz":
+def _open(path: Path, kind: SourceFormat) -> Any:
+    if kind.endswith(".gz"):
         return gzip.open(path, "rb")
-    if kind == "jsonl.zst":
+    if kind.endswith(".zst"):
         import pyarrow as pa
 
         return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), 1 << 20)
@@ -285,5 +324,7 @@ def _parquet_file(path: Path) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
+    if type(error) is ValueError:  # of a JSON array
+        return DataError(f"cannot read {path}: it {error}. A .json file holds one array of objects.")
     reason = getattr(error, "strerror", None) or error
     return DataError(f"cannot read {path}: {reason}. Check that it is complete and of the format that its name says.")

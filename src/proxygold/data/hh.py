@@ -8,11 +8,13 @@ https://github.com/anthropics/hh-rlhf.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from proxygold.errors import DataError
 from proxygold.records import Message
 
-__all__ = ["parse_dialogue", "parse_hh"]
+__all__ = ["first_query", "from_hh", "parse_dialogue", "parse_hh"]
 
 _MARKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
@@ -55,3 +57,45 @@ def parse_hh(chosen: str, rejected: str) -> tuple[list[Message], str, str]:
     if len(first) < 2:
         raise DataError("there is no human turn before the last answer")
     return first[:-1], first[-1]["content"], second[-1]["content"]
+
+
+def from_hh(row: Mapping[str, Any]) -> dict[str, Any]:
+    r"""The chosen dialogue of a row up to its last answer as `prompt`, and that answer as `reference`.
+
+    This is what supervised fine-tuning learns from HH. Raises DataError for a dialogue without an answer.
+
+    >>> from_hh({"chosen": "\n\nHuman: Hi.\n\nAssistant: Hello!", "rejected": "…"})
+    {'prompt': [{'role': 'user', 'content': 'Hi.'}], 'reference': 'Hello!'}
+    """
+    messages = _chosen(row)
+    return {**_others(row), "prompt": messages[:-1], "reference": messages[-1]["content"]}
+
+
+def first_query(row: Mapping[str, Any]) -> dict[str, Any]:
+    r"""The first turn of a row's chosen dialogue as `prompt`, as text, and the answer to it as `reference`.
+
+    These are the queries that the paper's PPO trains on. Raises DataError as `from_hh` does.
+
+    >>> first_query({"chosen": "\n\nHuman: Hi.\n\nAssistant: Hello!\n\nHuman: And?\n\nAssistant: So."})
+    {'prompt': 'Hi.', 'reference': 'Hello!'}
+    """
+    messages = _chosen(row)
+    if messages[0]["role"] != "user" or not messages[0]["content"]:
+        raise DataError("the dialogue does not begin with a query of the human's")
+    return {**_others(row), "prompt": messages[0]["content"], "reference": messages[1]["content"]}
+
+
+def _chosen(row: Mapping[str, Any]) -> list[Message]:
+    chosen = row.get("chosen")
+    if not isinstance(chosen, str):
+        raise DataError(f"chosen must be a dialogue as text; the row has {', '.join(row) or 'none'}")
+    messages = parse_dialogue(chosen)
+    if messages[-1]["role"] != "assistant" or len(messages) < 2:
+        raise DataError("the dialogue has no answer of the assistant's at its end, or nothing that it answers")
+    if not messages[-1]["content"]:
+        raise DataError("the last answer of the dialogue is empty")
+    return messages
+
+
+def _others(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("chosen", "rejected")}

@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub as sources of rows, by the package `datasets`.
 
     hub:NAME  hub:NAME:SPLIT  hub:NAME:CONFIG:SPLIT     a data set; NAME is OWNER/NAME, or a directory in its form
-    hf://datasets/OWNER/NAME[@REVISION]/FILES           its JSONL or Parquet files; FILES may be a pattern
+    hf://datasets/OWNER/NAME[@REVISION]/FILES           its JSONL, JSON or Parquet files; FILES may be a pattern
 
 A data set is downloaded once, into the hub's own cache, and read from there in constant memory.
 """
@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxygold.data.files import RawRows, file_format
+from proxygold.data.files import RawRows, source_format
 from proxygold.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def find_hub_source(name: str) -> HubSource:
     Raises DataError when the name is malformed or the data set, or its split, cannot be had.
     """
     if name.startswith(_URL):
-        kind = "parquet" if file_format(Path(name)) == "parquet" else "json"
+        kind = "parquet" if source_format(Path(name)) == "parquet" else "json"
         return HubSource(name, kind, split="train", files=name)
     dataset, *chosen = name.removeprefix(_HUB).split(":")
     if not dataset or len(chosen) > 2 or "" in chosen:

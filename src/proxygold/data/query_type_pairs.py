@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxygold.data.files import RejectedRow, column_names, file_format
-from proxygold.data.query_types import Conversation, read_conversations
+from proxygold.data.annotation import Conversation, read_conversations
+from proxygold.data.files import RejectedRow, column_names, source_format
+from proxygold.data.source_settings import SourceSettings
 from proxygold.errors import DataError
 from proxygold.records import QUERY_TYPE_ALIASES
 
@@ -28,19 +29,19 @@ class LabelPairs:
 def is_file_name(other: str) -> bool:
     """Whether `other` names a data file rather than a column."""
     try:
-        file_format(Path(other))
+        source_format(Path(other))
     except DataError:
         return False
     return True
 
 
-def other_labelling(other: str, source: Path) -> OtherLabels | str:
+def other_labelling(other: str, source: Path | SourceSettings) -> OtherLabels | str:
     """What to compare with: the labels by query of another file, or a column of the data by name.
 
     To be called before anything is paid for. Raises DataError when it is not there or has no label.
     """
     if not is_file_name(other):
-        columns = column_names(source)
+        columns = column_names(source) if isinstance(source, Path) else None
         if columns is not None and other not in columns:
             raise DataError(
                 f"{source} has no column {other!r} to compare with; it has {', '.join(columns)}. "

@@ -15,7 +15,7 @@ from proxygold.data.files import RejectedRow, Row, read_rows
 from proxygold.errors import DataError
 from proxygold.records import QUERY_TYPE_ALIASES, Example, Message, Prompt, PromptRecord
 
-__all__ = ["ROLES", "example_from_row", "prompt_from_row", "read_examples", "read_prompts"]
+__all__ = ["ROLES", "example_from_row", "prompt_from_row", "read_examples"]
 
 _FIELDS = frozenset({"prompt", "completion", "reference", "query_type"})
 ROLES = ("system", "user", "assistant", "tool")
@@ -58,34 +58,6 @@ def read_examples(path: Path) -> Iterator[tuple[Row, Example] | RejectedRow]:
             yield row, example_from_row(row.values)
         except DataError as error:
             yield RejectedRow(path, row.line, str(error))
-
-
-def read_prompts(path: Path, limit: int | None = None) -> tuple[list[PromptRecord], list[RejectedRow]]:
-    """The first `limit` prompts of a file (None: all), and the rows before them that cannot be used.
-
-    A row without an `id` gets its line as `line-7`. An id that came before is a reason to reject. Raises
-    DataError as `read_rows` does, and when no row can be used.
-    """
-    records: dict[str, PromptRecord] = {}
-    rejected: list[RejectedRow] = []
-    for row in read_rows(path):
-        if isinstance(row, RejectedRow):
-            rejected.append(row)
-            continue
-        try:
-            record = prompt_from_row(row.values, f"line-{row.line}")
-        except DataError as error:
-            rejected.append(RejectedRow(path, row.line, str(error)))
-            continue
-        if record.id in records:
-            rejected.append(RejectedRow(path, row.line, f"the id {record.id!r} came before"))
-            continue
-        records[record.id] = record
-        if len(records) == limit:
-            break
-    if not records:
-        raise DataError(f"no row of {path} can be used. The first: {rejected[0]}")
-    return list(records.values()), rejected
 
 
 def _prompt(values: Mapping[str, Any]) -> Prompt:

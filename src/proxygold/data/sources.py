@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from proxygold.data.files import RawRows, count_rows, file_format, is_data_file, read_raw_rows, read_schema
+from proxygold.data.files import RawRows, count_rows, is_data_file, read_raw_rows, read_schema, source_format
 from proxygold.data.hub import find_hub_source, is_hub_name
 from proxygold.errors import DataError
 
@@ -85,7 +85,7 @@ class FileSource:
         return f"{status.st_size} bytes, modified {status.st_mtime_ns}"
 
     def bytes_to_count(self) -> int:
-        return 0 if file_format(self.path) == "parquet" else self.path.stat().st_size
+        return 0 if source_format(self.path) == "parquet" else self.path.stat().st_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ class UnusableSource(DataError):
 def find_sources(given: Sequence[str | Path | Source]) -> list[Source]:
     """The sources that are meant by paths, directories, patterns and names of data sets, in the order of `given`.
 
-    - A directory means the data files in it and below it, but for hidden ones (`.x`, `_x`), lists of rejected rows, and
-      what is not finished (`x.partial`).
+    - A directory means the data files in it and below it, but for hidden ones (`.x`, `_x`), lists of rejected rows,
+      what is not finished (`x.partial`), and .json, which may hold anything.
     - A pattern (`*`, `?`, `[…]`, and `**` for any depth) means the data files that it fits, and directories as above.
     - `hub:NAME`, `hub:NAME:SPLIT`, `hub:NAME:CONFIG:SPLIT` and `hf://datasets/…` are told in `hub.py`.
 
@@ -182,7 +182,7 @@ def _files(item: str) -> list[Path]:
         return files
     if path.exists() or not glob.has_magic(item):
         if path.suffix or path.exists():
-            file_format(path)
+            source_format(path)
         if not path.is_file():
             kind = "file" if path.suffix else "file or directory"
             raise DataError(f"there is no {kind} {item}. Give a file, a directory, a pattern in quotes, or hub:NAME.")
@@ -196,7 +196,10 @@ def _files(item: str) -> list[Path]:
     return list(dict.fromkeys(files))  # `**` fits a directory, and the files in it too
 
 
-_ALLOWED = "Data files end in .jsonl, .jsonl.gz, .jsonl.zst, .ndjson (also .gz and .zst) or .parquet."
+_ALLOWED = (
+    "Data files end in .jsonl, .jsonl.gz, .jsonl.zst, .ndjson (also .gz and .zst) or .parquet. A JSON array (.json) is "
+    "read when it is named."
+)
 
 
 def _below(directory: Path) -> Iterator[Path]:

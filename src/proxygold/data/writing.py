@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxygold.data.files import FileFormat, file_format, read_schema
+from proxygold.data.files import FileFormat, file_format, read_schema, source_format
 from proxygold.errors import DataError
 from proxygold.store import to_json, whole_file
 from proxygold.whole_files import storage_error
@@ -89,7 +89,7 @@ def schema_for(source: Path, rows: Sequence[Mapping[str, Any]], lines: Sequence[
 
     Raises DataError when a column of `rows` mixes types, or holds a whole number that Parquet has no type for.
     """
-    own = read_schema(source) if file_format(source) == "parquet" else None
+    own = read_schema(source) if source_format(source) == "parquet" else None
     return schema_of([], rows, lines, source) if own is None else own
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from proxygold.errors import ConfigError
-from proxygold.models.reward_models import find_reward_model, load_reward_model
+from proxygold.models.reward_models import find_reward_model, open_reward_model
+from proxygold.models.reward_settings import RewardModelSettings, reward_model_settings
 from proxygold.records import FloatArray, Prompt
 from proxygold.rewards.columns import Completion, examples_from_columns
 from proxygold.rewards.runtime import Reward
@@ -23,30 +24,31 @@ from proxygold.rewards.runtime import Reward
 __all__ = ["RewardWithGold", "with_gold"]
 
 
-def with_gold(
-    reward: Reward, gold: str, *, every: int = 1, device: str = "auto", dtype: str = "auto", batch_size: int = 16
-) -> RewardWithGold:
+def with_gold(reward: Reward, gold: str = "", *, every: int = 1, **settings: Any) -> RewardWithGold:
     """`reward` as a TRL reward function that also logs what the reward model `gold` says of the same completions.
 
-    - `gold`: `gold-mini`, a hub id or a directory; loaded at the first call, with `device`, `dtype`, `batch_size`.
+    - `gold`: `gold-mini`, a hub id or a directory; loaded at the first call.
     - `every`: score with gold in every so many steps of the trainer only.
+    - `settings`: gold's other ones, as in a study (`docs/reward_models.md`): `kind`, `template`, `url`, `device`, …
 
-    Raises ModelError when there is no such reward model, ConfigError for an `every` below 1.
+    Raises ModelError when there is no such reward model, ConfigError for a wrong setting or an `every` below 1.
     """
     if every < 1:
         raise ConfigError(f"every={every} is not allowed; give 1 or more.")
-    find_reward_model(gold)  # now, not after the first rollouts
-    return RewardWithGold(reward, gold, every, (device, dtype, batch_size))
+    chosen = reward_model_settings(model=gold, **settings)
+    if not chosen.is_remote:
+        find_reward_model(gold)  # now, not after the first rollouts
+    return RewardWithGold(reward, every, chosen)
 
 
 class RewardWithGold:
-    """Made by `with_gold`. Pickles as the reward, the name of the reward model, and its settings."""
+    """Made by `with_gold`. Pickles as the reward and the settings of the reward model."""
 
-    def __init__(self, reward: Reward, gold: str, every: int, settings: tuple[str, str, int]) -> None:
+    def __init__(self, reward: Reward, every: int, gold: RewardModelSettings) -> None:
         self.reward = reward
-        self.gold = gold
+        self.gold = gold.name
         self.every = every
-        self._settings = settings
+        self._settings = gold
 
     @property
     def __name__(self) -> str:
@@ -75,8 +77,7 @@ class RewardWithGold:
             if log_extra is not None:  # TRL's table of completions needs every column in every step
                 log_extra(name, [None] * len(prompts))
             return totals
-        device, dtype, batch_size = self._settings
-        model = load_reward_model(self.gold, device, dtype, batch_size=batch_size)
+        model = open_reward_model(self._settings)
         scores, _ = model.score(examples_from_columns(prompts, completions, columns, self.reward.required_columns))
         if log_extra is not None:
             log_extra(name, [float(score) if np.isfinite(score) else None for score in scores])

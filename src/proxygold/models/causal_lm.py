@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,19 @@ from torch import nn
 from proxygold.errors import ConfigError, ModelError
 from proxygold.models.bundled import resolve_model
 from proxygold.models.classifiers import adapter_base, first_line
+from proxygold.models.policy_settings import Quantization
+from proxygold.models.quantization import check_quantization, quantization_config
 from proxygold.models.quiet import quiet_loading
 
-__all__ = ["decoder_layers", "load_causal_lm", "load_config", "load_tokenizer", "pick_device", "pick_dtype"]
+__all__ = [
+    "decoder_layers",
+    "eos_token_ids",
+    "load_causal_lm",
+    "load_config",
+    "load_tokenizer",
+    "pick_device",
+    "pick_dtype",
+]
 
 
 def pick_device(name: str) -> torch.device:
@@ -48,21 +59,33 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def load_causal_lm(name: str, dtype: torch.dtype, device: torch.device) -> Any:
-    """The model in `dtype` on `device`. An adapter is merged into its base model.
+def load_causal_lm(name: str, dtype: torch.dtype, device: torch.device, quantization: Quantization = "none") -> Any:
+    """The model in `dtype` on `device`, its linear layers quantised if so asked. An adapter is merged into its base.
 
-    Raises ModelError when it cannot be read.
+    Raises ModelError when it cannot be read, ConfigError when an adapter is to be quantised.
     """
     from transformers import AutoModelForCausalLM
 
     with _reading(name) as (path, base):
+        if quantization != "none":
+            check_quantization(name, base, quantization)
+            with quiet_loading():
+                return AutoModelForCausalLM.from_pretrained(
+                    path,
+                    dtype=dtype,
+                    device_map={"": device},  # a quantised model cannot be moved afterwards
+                    quantization_config=quantization_config(quantization, dtype),
+                ).eval()
         if base:
             from peft import PeftModel
 
             # Merged in float32: in bfloat16 most of a small update would be rounded away. The base can be an adapter
             # itself: what PPO trained on top of an SFT adapter is.
             model = load_causal_lm(base, torch.float32, torch.device("cpu"))
-            model = PeftModel.from_pretrained(model, path).merge_and_unload().to(dtype)
+            with quiet_loading(), warnings.catch_warnings():
+                # PEFT reads a setting of transformers by its old name.
+                warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+                model = PeftModel.from_pretrained(model, path).merge_and_unload().to(dtype)
         else:
             with quiet_loading():
                 model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
@@ -109,6 +132,20 @@ def _reading(name: str) -> Iterator[tuple[str, str | None]]:
             f"cannot load {name!r} as a causal language model: {first_line(error)}\n"
             "Give a bundled name (smollm2-135m-instruct), the directory of a model with its tokenizer, or a hub id."
         ) from error
+
+
+def eos_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a completion: the model's generation settings' and the tokenizer's. Raises ModelError."""
+    declared = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = {declared} if isinstance(declared, int) else set(declared or ())
+    if tokenizer.eos_token_id is not None:
+        ids.add(int(tokenizer.eos_token_id))
+    if not ids:
+        raise ModelError(
+            "the model has no end-of-sequence token, in its generation settings or its tokenizer, so a completion "
+            "could never end. Set eos_token_id in generation_config.json."
+        )
+    return frozenset(ids)
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:

@@ -57,14 +57,18 @@ def new_classifier(base: str, dtype: torch.dtype) -> Any:
     return model
 
 
-def load_classifier(path: str, name: str, dtype: torch.dtype) -> Any:
+def load_classifier(
+    path: str, name: str, dtype: torch.dtype, renamed: Mapping[str, str] | None = None, **options: Any
+) -> Any:
     """The classifier in the directory or hub repository `path`; an adapter is merged into its base model.
 
-    Raises ModelError when it cannot be read, has no trained head, or more than one output.
+    `renamed`: the names of its tensors, as patterns, with what a classifier calls them (`value_heads.py`);
+    `options` go to transformers' from_pretrained. Raises ModelError when it cannot be read, has no trained head, or
+    more than one output.
     """
     base = adapter_base(path)
     if base is None:
-        model, missing = _load(path, dtype, name)
+        model, missing = _load(path, dtype, name, renamed, **options)
         if missing:
             raise ModelError(
                 f"{name!r} is not a reward model: its checkpoint has no {', '.join(sorted(missing))}. "
@@ -119,7 +123,9 @@ def adapter_base(path: str) -> str | None:
     return str(base)
 
 
-def _load(path: str, dtype: torch.dtype, name: str) -> tuple[Any, set[str]]:
+def _load(
+    path: str, dtype: torch.dtype, name: str, renamed: Mapping[str, str] | None = None, **options: Any
+) -> tuple[Any, set[str]]:
     """The model, and the names of the weights that its checkpoint does not have."""
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -128,9 +134,9 @@ def _load(path: str, dtype: torch.dtype, name: str) -> tuple[Any, set[str]]:
         with quiet_loading():
             config = AutoConfig.from_pretrained(path)
             # A model that was never a classifier has the two labels that transformers gives by default.
-            labels = {} if _is_classifier(config) else {"num_labels": 1}
+            labels = {} if _is_classifier(config) and renamed is None else {"num_labels": 1}
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                path, dtype=dtype, output_loading_info=True, **labels
+                path, dtype=dtype, output_loading_info=True, key_mapping=renamed, **labels, **options
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(

@@ -8,12 +8,14 @@ state on works; the model's own code runs unchanged around it (masks, positions,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from proxygold.models.other_forward import other_forward
 
 __all__ = ["FrozenPrefix"]
 
@@ -52,20 +54,9 @@ class FrozenPrefix:
             return
         if torch.is_inference(hidden):
             raise ValueError("hidden states captured in inference mode cannot be trained on; use torch.no_grad()")
-        # A layer's forward is an attribute of its class; one on the instance hides it. accelerate does the same to
-        # place layers on devices, so one that is already there is put back.
-        previous: list[Callable[..., Any] | None] = [vars(layer).get("forward") for layer in self._layers]
 
         def forward(*_arguments: Any, **_keywords: Any) -> Any:
             return (hidden,) if self._returns_tuple else hidden
 
-        for layer in self._layers:
-            layer.forward = forward
-        try:
+        with other_forward((layer, forward) for layer in self._layers):
             yield
-        finally:
-            for layer, own in zip(self._layers, previous, strict=True):
-                if own is None:
-                    del layer.forward
-                else:
-                    layer.forward = own

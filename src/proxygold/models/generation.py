@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from proxygold.models.decoding_cache import decoding_cache
 from proxygold.models.policy import Policy
 from proxygold.models.policy_settings import SamplingSettings
 from proxygold.models.token_batch import TokenBatch, pad_prompts, positions
@@ -62,6 +63,7 @@ def generate(
     seed: int,
     samples_per_prompt: int = 1,
     batch_size: int = 32,
+    numbers: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """`samples_per_prompt` completions of each prompt, in the order of `prompts`, those of one prompt next to
@@ -69,18 +71,19 @@ def generate(
 
     Prompts of like length share a batch of at most `batch_size` completions. `progress` is called with the
     number of completions done so far. Sample j of prompt i depends on the policy, the prompt, `seed`, i and j
-    (its logits can differ in their last bits with the batch). Raises DataError for a prompt that leaves no room
-    for its completion.
+    (its logits can differ in their last bits with the batch); `numbers` are the i of prompts that are some of more.
+    Raises DataError for a prompt that leaves no room for its completion.
     """
     encoded = [policy.prompts.encode(prompt) for prompt in prompts]
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
     size = max(1, batch_size // samples_per_prompt)
     completions: dict[int, list[Completion]] = {}
+    numbers = range(len(prompts)) if numbers is None else numbers
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         draws = np.stack(
             [
-                np.random.default_rng([seed, index, draw]).random(sampling.max_new_tokens)
+                np.random.default_rng([seed, numbers[index], draw]).random(sampling.max_new_tokens)
                 for index in chosen
                 for draw in range(samples_per_prompt)
             ]
@@ -126,8 +129,8 @@ def sample(
     hidden_by_token: list[tuple[Tensor, Tensor]] = []  # rows, their hidden state (len(rows), 1, d)
     keep = keep_frozen_hidden and policy.frozen.depth > 0
 
-    with policy.frozen.capture() as captured:
-        decoder = _Decoder(policy, ids, prompt_mask, repeats)
+    with policy.decoding(), policy.frozen.capture() as captured:
+        decoder = _Decoder(policy, ids, prompt_mask, repeats, room=width + steps)
         hidden = decoder.hidden
         prompt_hidden = captured.pop() if keep else None
         captured.clear()
@@ -183,11 +186,9 @@ def _assemble(prompt_hidden: Tensor, by_token: list[tuple[Tensor, Tensor]], long
 class _Decoder:
     """The trunk with its key-value cache: reads prompts (k, P) once, then goes on with `repeats` rows of each."""
 
-    def __init__(self, policy: Policy, ids: Tensor, mask: Tensor, repeats: int) -> None:
-        from transformers import DynamicCache
-
+    def __init__(self, policy: Policy, ids: Tensor, mask: Tensor, repeats: int, *, room: int) -> None:
         self._trunk = policy.trunk
-        self._cache = DynamicCache(config=policy.causal_lm.config)
+        self._cache = decoding_cache(policy.causal_lm.config, room)
         first = positions(mask)
         output = self._trunk(
             input_ids=ids, attention_mask=mask, position_ids=first, past_key_values=self._cache, use_cache=True
@@ -227,10 +228,12 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: SamplingSettings) 
     if sampling.temperature == 0:
         tokens = logits.argmax(dim=-1, keepdim=True)
         return tokens.squeeze(1), logits.log_softmax(dim=-1).gather(1, tokens).squeeze(1)
-    logprobs = (logits / sampling.temperature if sampling.temperature != 1 else logits).log_softmax(dim=-1)
-    # Below e^-80 a probability is 0. It could not be drawn anyway, and below e^-87 float32 has denormal numbers only,
-    # with which CPUs are 40 times slower (22 ms a token against 0.5).
-    weights = torch.nn.functional.threshold(logprobs, -80.0, -torch.inf).exp()
+    scaled = logits / sampling.temperature if sampling.temperature != 1 else logits
+    below_best = scaled - scaled.amax(dim=-1, keepdim=True)
+    # Below e^-80 of the most probable token's, a probability is 0. It could not be drawn anyway, and below e^-87
+    # float32 has denormal numbers only, with which CPUs are 40 times slower (22 ms a token against 0.5).
+    weights = torch.nn.functional.threshold(below_best, -80.0, -torch.inf).exp_()
+    total = weights.sum(dim=-1, keepdim=True, dtype=_precise(logits))
     candidates = None
     if sampling.top_k or sampling.top_p < 1:
         weights, candidates = weights.sort(dim=-1, descending=True)
@@ -239,14 +242,37 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: SamplingSettings) 
         if sampling.top_p < 1:
             # A token stays while the mass before it is below top_p: the smallest set that reaches it, never empty.
             before = weights.cumsum(dim=-1) - weights
-            total = weights.sum(dim=-1, keepdim=True)
-            weights[before >= sampling.top_p * total] = 0
-    # In float64: in float32, the sum over a large vocabulary would lose what the smallest probabilities add to it.
-    precise = torch.float32 if weights.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    cumulative = weights.cumsum(dim=-1, dtype=precise)
-    # The first token whose cumulative weight exceeds the draw: one of weight 0 never is, whatever the rounding.
-    point = uniforms[:, None].to(precise) * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, point, right=True).clamp(max=logits.shape[-1] - 1)
+            weights[before >= sampling.top_p * weights.sum(dim=-1, keepdim=True)] = 0
+    tokens = _invert(weights, uniforms)
     if candidates is not None:
         tokens = candidates.gather(1, tokens)
-    return tokens.squeeze(1), logprobs.gather(1, tokens).squeeze(1)
+    logprobs = below_best.gather(1, tokens) - total.log().to(below_best.dtype)
+    return tokens.squeeze(1), logprobs.squeeze(1)
+
+
+_BLOCK = 256  # tokens
+
+
+def _invert(weights: Tensor, uniforms: Tensor) -> Tensor:
+    """(n, 1) tokens: in each row of `weights` (n, V), the first whose cumulative weight exceeds the draw's share.
+
+    One of weight 0 never is, whatever the rounding. In float64: in float32, the sum over a large vocabulary would lose
+    what the smallest weights add to it. First the block of tokens is found, then the token in it: a cumulative sum
+    over a whole vocabulary would cost more than everything else here.
+    """
+    blocks = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % _BLOCK)).view(len(weights), -1, _BLOCK)
+    by_block = blocks.sum(dim=-1, dtype=_precise(weights)).cumsum(dim=-1)
+    point = uniforms[:, None].to(by_block.dtype) * by_block[:, -1:]
+    # The last block that has any weight is the last that can be drawn from.
+    last = torch.searchsorted(by_block, by_block[:, -1:].contiguous())
+    block = torch.searchsorted(by_block, point, right=True).minimum(last)
+    before = torch.where(block > 0, by_block.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks[torch.arange(len(blocks), device=blocks.device), block[:, 0]]
+    within = inside.cumsum(dim=-1, dtype=by_block.dtype)
+    # Summed in another order, a block's own sum may differ from this in its last bits: stay within the block.
+    last = torch.searchsorted(within, within[:, -1:].contiguous())
+    return block * _BLOCK + torch.searchsorted(within, point - before, right=True).minimum(last)
+
+
+def _precise(tensor: Tensor) -> torch.dtype:
+    return torch.float32 if tensor.device.type == "mps" else torch.float64  # Apple's GPUs have no float64

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,31 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from proxygold.errors import ConfigError, ModelError, StoreError
-from proxygold.models.causal_lm import decoder_layers, load_causal_lm, load_tokenizer, pick_device, pick_dtype
+from proxygold.errors import ConfigError, StoreError
+from proxygold.models.causal_lm import (
+    decoder_layers,
+    eos_token_ids,
+    load_causal_lm,
+    load_tokenizer,
+    pick_device,
+    pick_dtype,
+)
 from proxygold.models.frozen_prefix import FrozenPrefix
+from proxygold.models.gradient_checkpointing import checkpoint_layers
 from proxygold.models.policy_settings import LoraSettings, PolicySettings
+from proxygold.models.prepacked import PrepackedLinears
 from proxygold.models.projection import find_projection
 from proxygold.models.prompt_tokens import PromptTokens
 from proxygold.models.shared_prompts import can_pack, pack, unpack
 from proxygold.models.token_batch import TokenBatch
 from proxygold.store import write_whole
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "adaptable_modules", "add_lora"]
 
 # Backward through scaled_dot_product_attention is slow on CPUs at the lengths of short rollouts: written out,
 # attention took 0.40 s against 0.67 s (SmolLM2-135M, 12 layers, 16 x 83 tokens, bfloat16). But every layer keeps
 # rows x length² scores a head for it, hence the bound.
-_EAGER_SCORES = 2**19
+EAGER_SCORES = 2**19
 
 
 class Policy:
@@ -48,7 +57,7 @@ class Policy:
         self.settings = settings
         self.tokenizer = tokenizer
         self.device: torch.device = model.device
-        self.eos_token_ids = _eos_token_ids(model, tokenizer)
+        self.eos_token_ids = eos_token_ids(model, tokenizer)
         self.pad_token_id: int = (
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.eos_token_ids)
         )
@@ -56,18 +65,22 @@ class Policy:
         model.requires_grad_(False)
         model.eval()
         self.causal_lm = model
-        self._adapted = _add_lora(model, settings.lora)
+        self._adapted = add_lora(model, settings.lora)
         # What was asked for, and not what PEFT finds: it knows nothing of an adapter that was merged before, nor that a
         # bundled model's directory lies elsewhere on another machine.
         self._adapted.peft_config["default"].base_model_name_or_path = _portable(settings.model)
         self._adapted.eval()  # PEFT's modules begin in training mode, with dropout
         self.trunk: nn.Module = model.base_model
         self._project = find_projection(settings.model, model)
+        self._prepacked = PrepackedLinears(model)
+        self.sharded = False
         hidden_size = model.config.get_text_config().hidden_size
         # No dropout on the value head, unlike TRL's (0.1): values at rollout and at update would differ by it.
         self.value_head = nn.Linear(hidden_size, 1, device=self.device)
         layers = decoder_layers(model)
         self.frozen = FrozenPrefix(layers, _lowest_adapted(layers))
+        if settings.gradient_checkpointing:
+            checkpoint_layers(layers[self.frozen.depth :])
         self._can_pack = can_pack(model.config) and self._packing_agrees()
         self.reset(seed)
 
@@ -79,8 +92,13 @@ class Policy:
         fit it.
         """
         device = pick_device(settings.device)
-        model = load_causal_lm(settings.model, pick_dtype(settings.dtype, device), device)
+        model = load_causal_lm(settings.model, pick_dtype(settings.dtype, device), device, settings.quantization)
         return cls(settings, model, load_tokenizer(settings.model), seed=seed)
+
+    @property
+    def adapted(self) -> Any:
+        """The model with its adapter as PEFT has it, for trainers of others."""
+        return self._adapted
 
     @property
     def dtype_name(self) -> str:
@@ -122,7 +140,9 @@ class Policy:
         return bool((packed - apart).abs().mean() <= 0.05 * apart.abs().mean())
 
     def _run(self, ids: Tensor, mask: Tensor, places: Tensor, frozen_hidden: Tensor | None) -> Tensor:
-        eager = self.device.type == "cpu" and ids.shape[0] * ids.shape[1] ** 2 <= _EAGER_SCORES
+        eager = self.device.type == "cpu" and ids.shape[0] * ids.shape[1] ** 2 <= EAGER_SCORES
+        # A layer that is computed again in the backward pass would find another attention then.
+        eager = eager and not self.settings.gradient_checkpointing
         with self.frozen.replay(frozen_hidden), self._attention("eager" if eager else None):
             output = self.trunk(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False)
         hidden: Tensor = output.last_hidden_state
@@ -136,6 +156,17 @@ class Policy:
         """Predicted return (…) of hidden states (…, d), float32."""
         value: Tensor = self.value_head(hidden.float())
         return value.squeeze(-1)
+
+    def settle_sharded(self, device: torch.device) -> None:
+        """Take note that the layers' weights were spread over processes, on `device`, and move the rest there."""
+        self.sharded, self.device = True, device
+        self.causal_lm.to(device)
+        self.value_head.to(device)
+        self._prepacked = PrepackedLinears(nn.Module())  # no process has whole weights to copy
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """Inside, passes of few rows are faster, and none can have a gradient."""
+        return self._prepacked.use()
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -220,25 +251,13 @@ def _write_tensors(path: Path, state: dict[str, Tensor]) -> None:
     write_whole(path, save(on_cpu, metadata={"format": "pt"}))
 
 
-def _eos_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    declared = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ids = {declared} if isinstance(declared, int) else set(declared or ())
-    if tokenizer.eos_token_id is not None:
-        ids.add(int(tokenizer.eos_token_id))
-    if not ids:
-        raise ModelError(
-            "the model has no end-of-sequence token, in its generation settings or its tokenizer, so a completion "
-            "could never end. Set eos_token_id in generation_config.json."
-        )
-    return frozenset(ids)
-
-
 def _portable(model: str) -> str:
     directory = Path(model).expanduser()
     return str(directory.resolve()) if directory.is_dir() else model
 
 
-def _add_lora(model: Any, lora: LoraSettings) -> Any:
+def add_lora(model: Any, lora: LoraSettings) -> Any:
+    """`model` with a fresh adapter, in place. Raises ConfigError when the settings do not fit it."""
     count = len(decoder_layers(model))
     if lora.layers is not None and lora.layers > count:
         raise ConfigError(
@@ -258,11 +277,21 @@ def _add_lora(model: Any, lora: LoraSettings) -> Any:
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
             return get_peft_model(model, config)
     except ValueError as error:
-        linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         raise ConfigError(
             f"policy.lora.target_modules is {list(lora.target_modules)}, which does not fit this model ({error}). "
-            f"Its linear layers are called: {', '.join(sorted(linear)) or 'nothing known'}."
+            f"Its linear layers are called: {', '.join(adaptable_modules(model))}."
         ) from error
+
+
+def adaptable_modules(model: Any) -> tuple[str, ...]:
+    """What the linear layers inside the decoder layers are called. Raises ConfigError when there is none."""
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
+
+    inside = decoder_layers(model)[-1].named_modules()
+    names = sorted({name.rsplit(".", 1)[-1] for name, module in inside if isinstance(module, nn.Linear | Conv1D)})
+    if not names:
+        raise ConfigError(f"the decoder layers of {type(model).__name__} have no linear layer that could be adapted.")
+    return tuple(names)
 
 
 def _lowest_adapted(layers: nn.ModuleList) -> int:

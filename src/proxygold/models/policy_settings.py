@@ -9,7 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-__all__ = ["LoraSettings", "PolicySettings", "SamplingSettings"]
+from proxygold.models.policy_shape import PolicyShape
+
+__all__ = ["LoraSettings", "PolicySettings", "Quantization", "SamplingSettings"]
+
+Quantization = Literal["none", "8bit", "4bit"]
 
 
 class _Strict(BaseModel):
@@ -41,6 +45,11 @@ class PolicySettings(_Strict):
     that has no system message of its own; rewards never see it. `dtype` is that of the frozen weights (adapter
     and value head are always float32); `auto` is bfloat16 where the device multiplies it natively, else
     float32. `device` is `auto` or a torch device.
+
+    Two settings save memory. `quantization` holds the weights of linear layers, which stay frozen, in 8 or 4 bits
+    (bitsandbytes: LLM.int8() and double-quantised NF4); it needs a whole model, so an adapter is merged into a
+    directory of its own first. `gradient_checkpointing` keeps what enters each adapted layer, and computes the
+    inside of the layer again in the backward pass.
     """
 
     model: Annotated[str, Field(min_length=1)]
@@ -49,6 +58,10 @@ class PolicySettings(_Strict):
     lora: LoraSettings = LoraSettings()
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
+    quantization: Quantization = "none"
+    gradient_checkpointing: bool = False
+    # The model's sizes, with which `--dry-run` plans memory before anything is downloaded. They decide nothing else.
+    shape: PolicyShape | None = None
 
 
 class SamplingSettings(_Strict):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from proxygold.errors import ModelError
+from proxygold.models.other_forward import other_forward
 
 __all__ = ["Projection", "find_projection"]
 
@@ -69,14 +70,8 @@ class _OwnForward:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         trunk = self._model.base_model
-        own = vars(trunk).get("forward")  # accelerate puts one there
-        trunk.forward = lambda *_arguments, **_keywords: self._output_type(last_hidden_state=hidden[None])
-        try:
+        given = self._output_type(last_hidden_state=hidden[None])
+        with other_forward([(trunk, lambda *_arguments, **_keywords: given)]):
             ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
             logits: Tensor = self._model(input_ids=ids, use_cache=False).logits[0]
-        finally:
-            if own is None:
-                del trunk.forward
-            else:
-                trunk.forward = own
         return logits

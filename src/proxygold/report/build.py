@@ -22,6 +22,7 @@ from proxygold.analysis.scores import ArmScores
 from proxygold.errors import ConfigError
 from proxygold.report import numbers
 from proxygold.report.charts import Figure, curve_chart, query_type_chart, training_chart
+from proxygold.report.choices import BY, choice_rows
 from proxygold.report.samples import choose_prompts, read_samples
 from proxygold.report.table import rows
 from proxygold.report.training import QUANTITIES, training_curves
@@ -73,6 +74,8 @@ def build_report(run: RunDirectory, analysis: RunAnalysis | None = None) -> Path
     html = environment.get_template("page.html.j2").render(
         analysis=analysis,
         charts=_json_for_html(charts),
+        choices=list(choice_rows(run)),
+        compared=BY,
         headline=headline(analysis),
         left_out=left_out(run),
         name=study.get("name", run.path.name),
@@ -83,6 +86,8 @@ def build_report(run: RunDirectory, analysis: RunAnalysis | None = None) -> Path
         scripts=scripts,
         sections=sections,
         study=yaml.safe_dump(study, sort_keys=False, allow_unicode=True, width=100),
+        # A validation of checkpoints that another trainer made has no training of its own to show.
+        trained_here="checkpoints" not in study,
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         version=__version__,
     )

@@ -36,7 +36,7 @@ def left_out(run: RunDirectory) -> str | None:
         return None
     where = " and ".join(
         f"{splits.count(split)} to {purpose}"
-        for split, purpose in (("train", "train on"), ("validation", "validate on"))
+        for split, purpose in (("train", "train on"), ("validation", "validate on"), ("dev", "choose by"))
         if split in splits
     )
     were = "prompt was" if len(splits) == 1 else "prompts were"

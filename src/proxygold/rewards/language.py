@@ -16,9 +16,10 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 
-from proxygold.errors import RewardError
+from proxygold.errors import ConfigError, RewardError
 from proxygold.features.installed import offered_names
 from proxygold.features.registry import Argument, Feature, feature_names, find_feature, nearest
+from proxygold.rewards.reward_model_use import reward_model_use
 from proxygold.rewards.scan import MAX_LENGTH, MAX_NESTING, NESTING_RULE, check_before_parsing, show
 from proxygold.rewards.tree import (
     Binary,
@@ -216,6 +217,8 @@ class _Reader:
             raise self._unknown(node, name)
         if name == "branch":
             return self._branch(node, level)
+        if name == "RM":
+            return self._reward_model(node)
         if node.keywords:
             raise self.fail(node.keywords[0], f"{name} takes no keyword arguments", f"Write {FUNCTIONS[name]}.")
         return self._function(node, name, level)
@@ -268,6 +271,15 @@ class _Reader:
             raise self.fail(node, f"branch needs the arm {missing[0]}", write)
         return Branch(*(self.read(arms[name].value, level + 1) for name in ("open_ended", "closed_ended")))
 
+    def _reward_model(self, node: ast.Call) -> Node:
+        names = [argument.value if isinstance(argument, ast.Constant) else None for argument in node.args]
+        given = {str(keyword.arg): self._literal(keyword.value) for keyword in node.keywords}
+        try:
+            return reward_model_use(names, given)
+        except (RewardError, ConfigError) as error:
+            problem, _, allowed = str(error).partition(". ")
+            raise self.fail(node.args[0] if node.args else node, problem.rstrip("."), allowed) from None
+
     def _function(self, node: ast.Call, name: str, level: int) -> Node:
         arguments = node.args
         wrong_count = {
@@ -279,11 +291,6 @@ class _Reader:
         }.get(name, len(arguments) != 1)
         if wrong_count:
             raise self.fail(node, f"{name} got {len(arguments)} arguments", f"Write {FUNCTIONS[name]}.")
-        if name == "RM":
-            model = arguments[0]
-            if not (isinstance(model, ast.Constant) and isinstance(model.value, str) and model.value.strip()):
-                raise self.fail(model, "RM takes the name of a reward model in quotes", f"Write {FUNCTIONS[name]}.")
-            return RewardModelUse(model.value)
         if name in ("clip", "rescale"):
             limits = [self._float(limit, f"the limits of {name} must be plain numbers") for limit in arguments[1:]]
             operand = self.read(arguments[0], level + 1)
@@ -312,8 +319,9 @@ def to_line(node: Node) -> str:
         case FeatureUse(name, arguments):
             written = ", ".join(f"{key}={value!r}" for key, value in arguments)
             return f"{name}({written})" if written else name
-        case RewardModelUse(model):
-            return f"RM({model!r})"
+        case RewardModelUse(model, arguments):
+            place = [repr(model)] if model else []
+            return f"RM({', '.join([*place, *(f'{key}={value!r}' for key, value in arguments)])})"
         case Negative(operand):
             return "-" + _inside(operand, _SIGN)
         case Binary(symbol, left, right):

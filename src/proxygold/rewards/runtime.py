@@ -21,7 +21,6 @@ from proxygold.features.plugins import restore_feature
 from proxygold.features.registry import nearest
 from proxygold.models.encoder import Encoder, EncoderSettings, load_encoder
 from proxygold.models.fingerprint import checkpoint_fingerprint
-from proxygold.models.reward_models import find_reward_model
 from proxygold.records import Example, Prompt, Scored
 from proxygold.rewards.calibration import measure, unresolved
 from proxygold.rewards.columns import Completion, examples_from_columns
@@ -154,15 +153,22 @@ class Reward(Composable):
         """A hash of all that decides a score: line, encoder weights and settings, reward models, stop strings,
         feature code.
 
-        Loads the encoder when the line uses it. Of other models only the files are looked at.
+        Loads the encoder when the line uses it. Of other models only the files are looked at; a remote reward model is
+        asked what it is.
         """
-        models = {find_reward_model(part.model) for part in walk(self.tree) if isinstance(part, RewardModelUse)}
+        weights: dict[str, str] = {}
         for part in walk(self.tree):
-            if isinstance(part, FeatureUse) and (feature := find_feature(part.name)) is not None:
+            if isinstance(part, RewardModelUse):
+                # The whole text: two may differ by their tokenizer alone.
+                from proxygold.models.reward_models import reward_model_identity
+
+                weights[to_line(part)] = reward_model_identity(part.settings)
+            elif isinstance(part, FeatureUse) and (feature := find_feature(part.name)) is not None:
                 defaults = {name: parameter.default for name, parameter in feature.parameters.items()}
-                models.update(feature.models(defaults | dict(part.arguments)))
-        weights = [checkpoint_fingerprint(model) for model in sorted(models)]
-        return _hash([self._identity, self._load_encoder().fingerprint if self._uses_encoder else None, *weights])
+                models = feature.models(defaults | dict(part.arguments))
+                weights.update((model, checkpoint_fingerprint(model)) for model in models)
+        ordered = [weights[name] for name in sorted(weights)]
+        return _hash([self._identity, self._load_encoder().fingerprint if self._uses_encoder else None, *ordered])
 
     @cached_property
     def _identity(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def given_or_raised(result: Any) -> Any:
 def uses_models(reward: Reward) -> bool:
     """Whether a reward loads any model, for which a GPU would be of use."""
     for node in walk(reward.tree):
-        if isinstance(node, RewardModelUse):
+        if isinstance(node, RewardModelUse) and not node.settings.is_remote:
             return True
         if isinstance(node, FeatureUse) and (feature := find_feature(node.name)) is not None:
             defaults = {name: parameter.default for name, parameter in feature.parameters.items()}

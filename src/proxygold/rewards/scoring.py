@@ -8,7 +8,7 @@ other arm is NaN without being a failure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from proxygold.rewards.tree import (
     Rescale,
     RewardModelUse,
 )
+
+if TYPE_CHECKING:
+    from proxygold.models.reward_settings import RewardModelSettings
 
 __all__ = ["score_tree"]
 
@@ -108,8 +111,8 @@ class _Scoring:
                 return np.full(len(rows), value), _no_reasons(len(rows))
             case FeatureUse(name, arguments):
                 return self._feature(text, name, dict(arguments), rows)
-            case RewardModelUse(model):
-                return self._reward_model(text, model, rows)
+            case RewardModelUse():
+                return self._reward_model(text, node.settings, rows)
             case Branch():
                 return self._branch(node, rows)
             case Match():
@@ -135,13 +138,13 @@ class _Scoring:
         result = feature([self.examples[row] for row in rows], self.context, **arguments)
         return _checked(text, result.values, result.reasons, len(rows))
 
-    def _reward_model(self, text: str, model: str, rows: Rows) -> tuple[FloatArray, Reasons]:
+    def _reward_model(self, text: str, settings: RewardModelSettings, rows: Rows) -> tuple[FloatArray, Reasons]:
         if not len(rows):
             return np.empty(0), _no_reasons(0)
         # Only a reward that names a reward model loads what reward models need.
-        from proxygold.models.reward_models import load_reward_model
+        from proxygold.models.reward_models import open_reward_model
 
-        values, reasons = load_reward_model(model).score([self.examples[row] for row in rows])
+        values, reasons = open_reward_model(settings).score([self.examples[row] for row in rows])
         return _checked(text, values, reasons, len(rows))
 
     def _branch(self, node: Branch, rows: Rows) -> tuple[FloatArray, Reasons]:

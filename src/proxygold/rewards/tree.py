@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from proxygold.errors import RewardError
 from proxygold.features.registry import Argument, find_feature
 from proxygold.records import CLOSED_ENDED, OPEN_ENDED
+
+if TYPE_CHECKING:
+    from proxygold.models.reward_settings import RewardModelSettings
 
 __all__ = [
     "Binary",
@@ -54,9 +58,20 @@ class FeatureUse:
 
 @dataclass(frozen=True, slots=True)
 class RewardModelUse:
-    """`RM("model")`: the score of a reward model by name, hub id or path."""
+    """`RM("model")`: the score of a reward model by name, hub id or path, or by its `url`.
 
-    model: str
+    `arguments` are its other settings that are not the defaults, in the order of `RewardModelSettings`.
+    """
+
+    model: str = ""
+    arguments: tuple[tuple[str, Argument], ...] = ()
+
+    @property
+    def settings(self) -> RewardModelSettings:
+        """Raises ConfigError when the arguments do not fit together."""
+        from proxygold.models.reward_settings import reward_model_settings
+
+        return reward_model_settings(model=self.model, **dict(self.arguments))
 
 
 @dataclass(frozen=True, slots=True)

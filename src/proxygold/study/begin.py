@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from proxygold.errors import StoreError
 from proxygold.models.fingerprint import checkpoint_fingerprint
-from proxygold.models.reward_models import find_reward_model
 from proxygold.records import PromptRecord
 from proxygold.rewards.runtime import Reward, reward
 from proxygold.store import RunDirectory
 from proxygold.study.changes import allowed_changes, differences, is_scored, listed
 from proxygold.study.config import Study
+from proxygold.study.overlap import gold_overlap
 from proxygold.study.progress import StudyProgress
 from proxygold.study.prompts import StudyPrompts, fingerprint, read_study_prompts, reject_unreadable, reject_unscorable
 from proxygold.study.provenance import provenance
 from proxygold.study.rollouts import as_examples, sample_rollouts
-from proxygold.study.scoring import check_gold
+from proxygold.study.scoring import check_gold, gold_identity
 
 if TYPE_CHECKING:
     from proxygold.models.policy import Policy
@@ -42,30 +42,54 @@ class Began:
     policy: Policy | None
 
 
-def begin_run(run: RunDirectory, study: Study, progress: StudyProgress) -> Began:
+def begin_run(run: RunDirectory, study: Study, progress: StudyProgress, *, gold_later: bool = False) -> Began:
     """Begin `run`, or check that it was begun with this study, and return its rewards and prompts.
 
-    Raises StoreError when the run belongs to another study, or when its prompts, rewards or models have changed since.
+    With `gold_later`, gold need not be on this machine: nothing is looked up of it. Raises StoreError when the run
+    belongs to another study, or when its prompts, rewards or models have changed since.
     """
     changed = allowed_changes(run, study) if run.exists() else {}
     # What takes no time comes first: a mistake in a reward line or in gold is told before a prompt is read.
     rewards = parse_rewards(study, run.read_study()["rewards"] if run.exists() else study.rewards)
-    check_gold(study.gold)
-    prompts = reject_unreadable(read_study_prompts(study.data), study, progress)
+    if not gold_later:
+        check_gold(study.gold)
+    prompts = read_study_prompts(study.data)
+    overlap = _note_overlap(run, study, prompts, progress, gold_later)
+    prompts = reject_unreadable(
+        prompts,
+        study.policy,
+        progress,
+        training=study.training.max_new_tokens,
+        validation=study.validation.max_new_tokens,
+    )
     policy = None
     if not all(item.resolved for item in rewards.values()):
         policy, rewards = _calibrate(run, study, rewards, prompts.train, progress)
     prompts = reject_unscorable(prompts, rewards)
-    fixed = _fixed(study, rewards, prompts)
+    fixed = _fixed(study, rewards, prompts, gold_later)
     resolved = {**study.model_dump(mode="json"), "rewards": {name: str(item) for name, item in rewards.items()}}
     if run.exists():
         _go_on(run, study, fixed, changed, resolved)
     else:
         run.write_rejected(prompts.rejected)
-        run.write_provenance({**provenance(), "requested": study.model_dump(mode="json"), "fixed": fixed})
+        requested = study.model_dump(mode="json")
+        run.write_provenance({**provenance(), "requested": requested, "overlap": overlap, "fixed": fixed})
         # Last: a directory without study.yaml is no run yet, so a stop before this line leaves nothing half begun.
         run.write_study(resolved)
     return Began(rewards, prompts, policy)
+
+
+def _note_overlap(
+    run: RunDirectory, study: Study, prompts: StudyPrompts, progress: StudyProgress, gold_later: bool
+) -> list[str]:
+    """Say which prompts two of the sets share, and what is known of those that gold was trained on."""
+    notes = list(prompts.notes)
+    if not run.exists():  # a run that goes on has it in its provenance
+        sets = {"train": prompts.train, "dev": prompts.dev, "validation": prompts.validation}
+        notes += gold_overlap(study.data, study.gold, sets, has_card=not gold_later)
+    for note in notes:
+        progress.say(f"overlap: {note}")
+    return notes
 
 
 def parse_rewards(study: Study, lines: Mapping[str, str]) -> dict[str, Reward]:
@@ -109,7 +133,7 @@ def _calibrate(
     return policy, {name: item if item.resolved else item.calibrate(examples) for name, item in rewards.items()}
 
 
-def _fixed(study: Study, rewards: Mapping[str, Reward], prompts: StudyPrompts) -> dict[str, Any]:
+def _fixed(study: Study, rewards: Mapping[str, Reward], prompts: StudyPrompts, gold_later: bool) -> dict[str, Any]:
     """What decides the results beside the settings, and lies outside the run."""
     from proxygold.models.causal_lm import pick_device, pick_dtype
 
@@ -118,14 +142,18 @@ def _fixed(study: Study, rewards: Mapping[str, Reward], prompts: StudyPrompts) -
         used = str(pick_dtype(dtype, pick_device(device))).removeprefix("torch.")
         return {"weights": checkpoint_fingerprint(path), "dtype": used}
 
+    def counted(records: Sequence[PromptRecord]) -> dict[str, Any]:
+        return {"count": len(records), "sha256": fingerprint(records)}
+
+    # What a run may be begun without stands by itself: dev prompts can be added to it, and gold left for later.
+    later = {"dev": counted(prompts.dev)} if prompts.dev else {}
+    if not gold_later:
+        later["gold"] = gold_identity(study.gold)
     return {
-        "prompts": {
-            "train": {"count": len(prompts.train), "sha256": fingerprint(prompts.train)},
-            "validation": {"count": len(prompts.validation), "sha256": fingerprint(prompts.validation)},
-        },
+        "prompts": {"train": counted(prompts.train), "validation": counted(prompts.validation)},
         "rewards": {name: item.reward_id for name, item in rewards.items()},
         "policy": model(study.policy.model, study.policy.dtype, study.policy.device),
-        "gold": model(find_reward_model(study.gold.model), study.gold.dtype, study.gold.device),
+        **later,
     }
 
 
@@ -139,6 +167,8 @@ def _go_on(
     """Check what is fixed, and write down the settings that changed."""
     record = run.read_provenance()
     before = record.get("fixed", {})
+    if "gold" in before:
+        fixed = {"gold": before["gold"], **fixed}  # not looked up when it is left for later
     # What the run has no record of (it was begun by an earlier version) is taken as it is.
     moved = differences({**fixed, **before}, fixed)
     refused = {place: values for place, values in moved.items() if is_scored(run) or not place.startswith("gold.")}

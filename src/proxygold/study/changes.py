@@ -14,13 +14,20 @@ __all__ = ["allowed_changes", "differences", "is_scored", "listed"]
 
 # These settings, and all inside them. Every other one decided what was trained, answered or scored, and stays.
 FREE = (
+    "data.gold_training",  # only counted with, when a run begins
     "analysis",  # the verdict is made anew from the scores whenever a run ends
+    "choice.by",  # and so is the choice of a checkpoint
     "training.save_every",  # how much a stopped run repeats
+    "training.keep",  # how much disk it takes
+    "training.keep_validated",
+    "training.trackers",  # who else is told
     "training.max_nan_share",  # when a run gives up; no number depends on it
     "validation.batch_size",  # every answer has random numbers of its own
     "encoder.batch_tokens",  # an embedding does not depend on what shares its batch
     "encoder.cache",  # nor on where it is kept
     "gold.batch_size",  # nor does gold's score
+    "gold.url",  # nor on where it is served: what is served there is recorded and compared as `fixed` (begin.py)
+    "policy.shape",  # it serves to plan; a run reads the model's own
     "policy.device",  # where the same numbers are computed
     "encoder.device",
     "gold.device",
@@ -32,8 +39,9 @@ FREE = (
 def allowed_changes(run: RunDirectory, study: Study) -> dict[str, tuple[Any, Any]]:
     """What differs between `study` and the one that `run` goes on with: setting to its old and new value.
 
-    Raises StoreError when a setting differs that must not. Beside `FREE`, gold may change while nothing is scored,
-    `training.steps` as long as it is not below what is trained, and seeds may be added at the end.
+    Raises StoreError when a setting differs that must not. Beside `FREE`, gold may change while it has scored nothing,
+    dev prompts and how they choose while none is answered, `training.steps` as long as it is not below what is trained,
+    and seeds may be added at the end.
     """
     asked = study.model_dump(mode="json")
     written = run.read_study()
@@ -42,11 +50,14 @@ def allowed_changes(run: RunDirectory, study: Study) -> dict[str, tuple[Any, Any
     lines = written["rewards"] if asked["rewards"] == written["rewards"] else requested["rewards"]
     found = differences({**written, "rewards": lines}, asked)
     scored, trained = is_scored(run), _trained(run)
+    choosing = any(arm.dev.rollout_steps() for arm in run.arms())
     refused = {}
     for place, (old, new) in found.items():
         may = (
             any(place == free or place.startswith(f"{free}.") for free in FREE)
             or (place.startswith("gold.") and not scored)
+            or (place.split(".")[0] == "choice" and not choosing)
+            or (place.startswith("data.dev") and not choosing)
             or (place == "training.steps" and new >= trained)
             or (place == "seeds" and new[: len(old)] == old)
         )
@@ -80,7 +91,7 @@ def listed(found: Mapping[str, tuple[Any, Any]]) -> str:
 
 def is_scored(run: RunDirectory) -> bool:
     """Whether gold has scored any answer of the run."""
-    return any(arm.score_steps() for arm in run.arms())
+    return any(arm.scored_steps("gold") or arm.dev.scored_steps("gold") for arm in run.arms())
 
 
 def _trained(run: RunDirectory) -> int:

@@ -10,13 +10,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
+from proxygold.data.source_settings import SourceSettings
+from proxygold.data.typed_prompts import QueryTypeSettings
 from proxygold.models.encoder import EncoderSettings
 from proxygold.models.policy_settings import PolicySettings, SamplingSettings
-from proxygold.training.ppo_config import PPOConfig
+from proxygold.models.reward_settings import RewardModelSettings
+from proxygold.study.training_settings import AnyTraining, PPOTraining, TrainingSettings
 
 __all__ = [
     "AnalysisSettings",
+    "AnswerSettings",
     "CalibrationSettings",
+    "ChoiceSettings",
     "DataSettings",
     "GoldSettings",
     "Study",
@@ -34,41 +39,31 @@ class _Strict(BaseModel):
 
 
 class DataSettings(_Strict):
-    """Where prompts come from: `builtin`, or a JSONL or Parquet file with `prompt`, `reference` and `query_type`."""
+    """Where the prompts come from that are trained on, validated on, and (`dev`) choose the best checkpoint.
 
-    train: str
-    validation: str
+    Each is a word or a mapping, as `SourceSettings` tells: `builtin`, a known data set, a file, a data set of the hub.
+    Prompts of train that are in one of the others too are left out, and prompts of dev that are in validation.
+    `gold_training` is what gold was trained on, where that is known: only to count which of the prompts are in it.
+    """
+
+    train: SourceSettings
+    validation: SourceSettings
+    dev: SourceSettings | None = None
+    gold_training: SourceSettings | None = None
+    # Who gives query types to prompts that come without, as published data sets do. None: nobody.
+    query_types: QueryTypeSettings | None = None
     train_limit: PositiveInt | None = None
+    dev_limit: PositiveInt | None = None
     validation_limit: PositiveInt | None = None
 
 
-class GoldSettings(_Strict):
-    """The reward that is not trained on: `gold-mini`, or a sequence-classification model by hub id or path.
-
-    `max_length` is in tokens of prompt and answer. None: 1,024, or what the model can read if that is less.
-    """
-
-    model: Annotated[str, Field(min_length=1)]
-    max_length: PositiveInt | None = None
-    batch_size: PositiveInt = 16
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: str = "auto"
+class GoldSettings(RewardModelSettings):
+    """The reward that is not trained on."""
 
 
-class TrainingSettings(PPOConfig):
-    """PPO and how long it runs. The paper: 5,000 steps."""
+class AnswerSettings(_Strict):
+    """How the validation prompts are answered. The paper: temperature 0.7, 512 tokens."""
 
-    algorithm: Literal["ppo"] = "ppo"
-    steps: PositiveInt = 5_000
-    # Steps between checkpoints to go on from, each of which replaces the one before: at most so many are trained again
-    # after a stop. The checkpoints that are validated stay.
-    save_every: PositiveInt = 25
-
-
-class ValidationSettings(_Strict):
-    """When and how the validation prompts are answered. The paper: every 500 steps, temperature 0.7, 512 tokens."""
-
-    every: PositiveInt = 500
     max_new_tokens: PositiveInt = 512
     temperature: Annotated[float, Field(ge=0)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -79,6 +74,26 @@ class ValidationSettings(_Strict):
     @property
     def sampling(self) -> SamplingSettings:
         return SamplingSettings(max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p)
+
+
+class ValidationSettings(AnswerSettings):
+    """And when. The paper: every 500 steps."""
+
+    every: PositiveInt = 500
+
+
+class ChoiceSettings(_Strict):
+    """Which checkpoint is the best one, told by its answers to `data.dev`, which are sampled as in training.
+
+    `proxy` and `gold`: the highest mean. `gold_lower_bound`: the highest lower end of the 95% interval of gold's gain
+    over the start policy. `every`: steps between the checkpoints that are compared; None is `validation.every`. The
+    paper: by proxy, every 1,000 steps.
+    """
+
+    by: Literal["proxy", "gold", "gold_lower_bound"] = "proxy"
+    every: PositiveInt | None = None
+    # One decoding seed for every checkpoint, as in validation.
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class CalibrationSettings(_Strict):
@@ -104,8 +119,9 @@ class Study(_Strict):
     rewards: Annotated[dict[str, str], Field(min_length=1)]
     gold: GoldSettings
     encoder: EncoderSettings | None = None
-    training: TrainingSettings = TrainingSettings()
+    training: AnyTraining = PPOTraining()
     validation: ValidationSettings = ValidationSettings()
+    choice: ChoiceSettings | None = None
     calibration: CalibrationSettings = CalibrationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
@@ -136,6 +152,45 @@ class Study(_Strict):
             raise ValueError(
                 f"training.steps ({self.training.steps}) must be a multiple of validation.every "
                 f"({self.validation.every}), so that the last checkpoint is validated"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _choice_needs_dev(self) -> Study:
+        if self.data.dev is None:
+            if self.choice is not None:
+                raise ValueError(
+                    "choice needs prompts of its own, which are neither trained on nor validated on: give data.dev"
+                )
+            return self
+        if self.choice is None:
+            object.__setattr__(self, "choice", ChoiceSettings())  # so that the saved study says how it was chosen
+        if self.training.steps % self._choice_every():
+            raise ValueError(
+                f"training.steps ({self.training.steps}) must be a multiple of choice.every "
+                f"({self._choice_every()}), so that the last checkpoint can be chosen"
+            )
+        return self
+
+    def _choice_every(self) -> int:
+        return (self.choice and self.choice.every) or self.validation.every
+
+    @property
+    def choice_steps(self) -> list[int]:
+        """The steps at which the dev prompts are answered: none without `data.dev`; 0 is the start policy."""
+        return [] if self.choice is None else list(range(0, self.training.steps + 1, self._choice_every()))
+
+    @property
+    def answered_steps(self) -> list[int]:
+        """The steps at which prompts of either kind are answered, whose checkpoints are kept, and step 0."""
+        return sorted({*self.validation_steps, *self.choice_steps})
+
+    @model_validator(mode="after")
+    def _dropout_is_ppos(self) -> Study:
+        if self.training.algorithm != "ppo" and self.policy.lora.dropout:
+            raise ValueError(
+                f"policy.lora.dropout is {self.policy.lora.dropout}, but {self.training.algorithm} would compare "
+                "log-probabilities of two dropout masks: set it to 0"
             )
         return self
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from proxygold.errors import ConfigError
 from proxygold.study.config import Study
 
-__all__ = ["load_study", "parse_study"]
+__all__ = ["load_study", "parse_settings", "parse_study"]
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -61,6 +63,13 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
 
 def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study") -> Study:
     """As `load_study`, from the file's text; `source` names it in errors."""
+    return parse_settings(Study, text, overrides, source)
+
+
+def parse_settings(
+    kind: type[Settings], text: str, overrides: Sequence[str] = (), source: str = "settings"
+) -> Settings:
+    """Settings of any kind from YAML and `key=value` overrides. Raises ConfigError for every mistake in them."""
     try:
         raw = yaml.load(text, Loader=_UniqueKeyLoader)
     except ConfigError as error:
@@ -69,15 +78,15 @@ def parse_study(text: str, overrides: Sequence[str] = (), source: str = "study")
         raise ConfigError(f"{source} is not YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"{source} must be a mapping with the keys {', '.join(Study.model_fields)}; it holds "
+            f"{source} must be a mapping with the keys {', '.join(kind.model_fields)}; it holds "
             f"{'nothing' if raw is None else f'a {type(raw).__name__}'}."
         )
     for override in overrides:
         _apply(raw, override)
     try:
-        return Study.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}:\n" + "\n".join(f"  {line}" for line in _explain(error))) from error
+        raise ConfigError(f"{source}:\n" + "\n".join(f"  {line}" for line in _explain(error, kind))) from error
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -100,18 +109,23 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     place[last] = parsed
 
 
-def _explain(error: ValidationError) -> list[str]:
+def _explain(error: ValidationError, settings: type[BaseModel]) -> list[str]:
     """One line for each mistake: where, what was given, what is allowed."""
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "the study"
+        place = _Place.of(item["loc"], settings)
+        where = ".".join(place.names) or "the settings"
         if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            known = _keys_at(item["loc"][:-1])
-            close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.5)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            lines.append(f"{where}: unknown key.{hint} Known here: {', '.join(known)}.")
+            lines.append(f"{where}: unknown key.{_hint(item['loc'], settings)}")
         elif item["type"] == "missing":
-            lines.append(f"{where}: missing. It has no default, so the study must give it.")
+            lines.append(f"{where}: missing. It has no default, so it must be given.")
+        elif item["type"] == "union_tag_invalid":
+            context = item["ctx"]
+            named = context["discriminator"].strip("_()")
+            allowed = " or ".join(context["expected_tags"].rsplit(", ", 1))
+            lines.append(f"{where}.{named}: input should be {allowed} (given: {context['tag']!r}).")
+        elif item["type"] == "union_tag_not_found":
+            lines.append(f"{where}: must be a mapping of settings (given: {item['input']!r}).")
         else:
             message = item["msg"].removeprefix("Value error, ").removesuffix(".")
             message = message[0].lower() + message[1:]
@@ -121,13 +135,51 @@ def _explain(error: ValidationError) -> list[str]:
     return lines
 
 
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys allowed at a place in the study, found by walking the types."""
-    kind: Any = Study
-    for part in location:
-        annotations = _annotations(kind)
-        kind = _settings_type(annotations[str(part)]) if str(part) in annotations else None
-    return list(_annotations(kind))
+def _hint(location: tuple[int | str, ...], settings: type[BaseModel]) -> str:
+    """What to write in place of the unknown key at `location`."""
+    key, around = str(location[-1]), _Place.of(location[:-1], settings)
+    known = list(_annotations(_settings_type(around.kind)))
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    others = [choice for choice, kind in around.choices.items() if key in _annotations(kind)]
+    hint = f" It is a setting of {' and '.join(others)}, not of {location[-2]}." if others else ""
+    hint = f" Did you mean {close[0]!r}?" if close and not others else hint
+    return f"{hint} Known here: {', '.join(known)}."
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in the settings as their writer knows it, and the type that stands there.
+
+    pydantic names the class of settings that was chosen (by `training.algorithm`) as a part of its own; `choices` are
+    the classes that it was chosen from.
+    """
+
+    names: tuple[str, ...]
+    kind: Any
+    choices: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, location: tuple[int | str, ...], settings: type[BaseModel]) -> _Place:
+        kind: Any = settings
+        names: list[str] = []
+        choices: dict[str, Any] = {}
+        for part in location:
+            choices = _choices(kind)
+            if part in choices:
+                kind = choices[str(part)]
+                continue
+            names.append(str(part))
+            kind = _annotations(_settings_type(kind)).get(str(part))
+        return cls(tuple(names), kind, choices)
+
+
+def _choices(annotation: Any) -> dict[str, Any]:
+    """The classes that a tag picks from, by their tags; nothing where there is no such choice."""
+    found: dict[str, Any] = {}
+    for member in get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ():
+        kind, *notes = get_args(member) or (member,)
+        found |= {note.tag: kind for note in notes if isinstance(note, Tag)}
+    return found
 
 
 def _annotations(kind: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from proxygold.models.policy_settings import SamplingSettings
 from proxygold.records import Example, PromptRecord, Rollout
 from proxygold.study.progress import StudyProgress
+from proxygold.training.processes import Processes, current_processes
 
 if TYPE_CHECKING:
     from proxygold.models.policy import Policy
@@ -24,11 +25,20 @@ def sample_rollouts(
     batch_size: int,
     label: str,
     progress: StudyProgress,
+    processes: Processes | None = None,
 ) -> list[Rollout]:
-    """One completion of each prompt by the policy as it is now, in the prompts' order."""
-    from proxygold.models.generation import generate
+    """One completion of each prompt by the policy as it is now, in the prompts' order.
 
-    with progress.track(label, total=len(prompts)) as advance:
+    Of several processes each answers its share, and all have all answers then. They are the same for any number of
+    processes, but for the rounding of logits.
+    """
+    from proxygold.models.generation import generate
+    from proxygold.training.sharding import in_step
+
+    processes = processes or current_processes()
+    # Every so many-th, not a stretch of them: data sets are sorted, and answers to one kind are of like length.
+    mine = range(processes.rank, len(prompts), processes.count)
+    with progress.track(label, total=len(mine)) as advance, in_step(policy, processes):
         done = 0
 
         def count(total_done: int) -> None:
@@ -38,12 +48,15 @@ def sample_rollouts(
 
         completions = generate(
             policy,
-            [row.prompt for row in prompts],
+            [prompts[index].prompt for index in mine],
             sampling,
             seed=seed,
             batch_size=batch_size,
+            numbers=mine,
             progress=count,
         )
+    every = processes.gather(completions)
+    completions = [every[index % processes.count][index // processes.count] for index in range(len(prompts))]
     return [
         Rollout(
             prompt_id=row.id,

@@ -12,8 +12,9 @@ import numpy as np
 
 from proxygold.data.preferences import PreferencePair
 from proxygold.errors import DataError
+from proxygold.records import Message
 
-__all__ = ["EncodedPairs", "PairOrder", "encode_pairs", "split_by_prompt", "without_prompts_of"]
+__all__ = ["EncodedPairs", "PairOrder", "encode_pairs", "first_turn_hash", "split_by_prompt", "without_prompts_of"]
 
 
 def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
@@ -25,7 +26,7 @@ def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list
     """
     sides: tuple[list[PreferencePair], list[PreferencePair]] = ([], [])
     for pair in pairs:
-        sides[int.from_bytes(_prompt_hash(pair)[:4]) / 2**32 < share].append(pair)
+        sides[int.from_bytes(first_turn_hash(pair.prompt)[:4]) / 2**32 < share].append(pair)
     if not sides[0] or not sides[1]:
         raise DataError(
             f"{len(pairs)} pairs cannot be split with {share:.0%} of the prompts held out: one side is empty. "
@@ -36,8 +37,8 @@ def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list
 
 def without_prompts_of(held_out: Sequence[PreferencePair], pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
     """The pairs whose first user turn no pair of `held_out` has. Raises DataError when none is left."""
-    taken = {_prompt_hash(pair) for pair in held_out}
-    kept = [pair for pair in pairs if _prompt_hash(pair) not in taken]
+    taken = {first_turn_hash(pair.prompt) for pair in held_out}
+    kept = [pair for pair in pairs if first_turn_hash(pair.prompt) not in taken]
     if pairs and not kept:
         raise DataError(
             f"all {len(pairs)} pairs to train on begin with the prompt of a held-out pair, so an accuracy would say "
@@ -46,9 +47,9 @@ def without_prompts_of(held_out: Sequence[PreferencePair], pairs: Sequence[Prefe
     return kept
 
 
-def _prompt_hash(pair: PreferencePair) -> bytes:
+def first_turn_hash(prompt: Sequence[Message]) -> bytes:
     """Equal for every answer to a prompt and every continuation of a dialogue: of the first user turn."""
-    first = next((message["content"] for message in pair.prompt if message["role"] == "user"), "")
+    first = next((message["content"] for message in prompt if message["role"] == "user"), "")
     return hashlib.sha256(first.strip().lower().encode()).digest()
 
 

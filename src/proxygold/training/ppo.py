@@ -19,8 +19,12 @@ mini-batches of all epochs):
     seconds                         {generate, score, forward, update, total}
 
 Three passes are saved where that changes no number. Below the lowest adapted layer nothing is computed:
-sampling did that. Only response tokens reach the vocabulary projection. And when each step makes one update on
-all its rollouts, the update's own forward pass gives the old log-probabilities and values.
+sampling did that. Only response tokens reach the vocabulary projection. And when a mini-batch is all the rollouts
+of a step, the first epoch's own forward pass gives the old log-probabilities and values.
+
+Of several processes (`processes.py`) each samples, scores and passes over its share of the rollouts. All batch sizes
+count the rollouts of all of them, so that the curve is the one of a single process, to rounding; but for LoRA dropout,
+whose random numbers are each process's own. The first process writes.
 """
 
 from __future__ import annotations
@@ -36,12 +40,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxygold.errors import TrainingError
+from proxygold.errors import ConfigError, TrainingError
 from proxygold.models.policy import Policy
 from proxygold.models.token_batch import TokenBatch
 from proxygold.records import PromptRecord
 from proxygold.store import ArmDirectory
-from proxygold.training.ppo_checkpoint import TrainerState, read_state, remove_checkpoint, write_state
+from proxygold.training.ppo_checkpoint import TrainerState, read_state, write_state
 from proxygold.training.ppo_config import PPOConfig
 from proxygold.training.ppo_math import (
     AdaptiveKLController,
@@ -52,10 +56,10 @@ from proxygold.training.ppo_math import (
     prompt_mean_baseline,
     scale_scores,
     sequence_kl,
-    token_logprobs,
     token_rewards,
     value_loss,
 )
+from proxygold.training.ppo_passes import Pass, run_pass, run_shared_pass
 from proxygold.training.ppo_rollouts import (
     PromptOrder,
     Purpose,
@@ -64,17 +68,10 @@ from proxygold.training.ppo_rollouts import (
     collect_rollouts,
     random_numbers,
 )
+from proxygold.training.processes import current_processes
+from proxygold.training.step_log import length_record, reward_record
 
 __all__ = ["PPOTrainer"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """One pass over n rollouts: log-probabilities and values (n, T), 0 off the mask, and the mean entropy."""
-
-    logprobs: Tensor
-    values: Tensor
-    entropy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +98,18 @@ class PPOTrainer:
         arm: ArmDirectory,
         seed: int,
     ) -> None:
-        """Raises DataError without prompts, and StoreError or ConfigError for a checkpoint that cannot be gone
-        on from.
+        """`damaged` tells, by step, what is wrong with the checkpoints that were stepped over.
+
+        Raises DataError without prompts, and StoreError or ConfigError for a checkpoint that cannot be gone on from.
         """
         self.policy, self.reward, self.config, self.arm, self.seed = policy, reward, config, arm, seed
         self.step = 0
+        self._processes = current_processes()
+        if config.prompts_per_step < self._processes.count:
+            raise ConfigError(
+                f"a step has {config.prompts_per_step} prompts (training.batch_size / samples_per_prompt), fewer than "
+                f"the {self._processes.count} processes that were launched. Launch fewer, or raise training.batch_size."
+            )
         self._order = PromptOrder(prompts, config.prompts_per_step, seed)
         self._moments = RunningMoments()
         self._kl: AdaptiveKLController | FixedKLController = (
@@ -116,10 +120,11 @@ class PPOTrainer:
         policy.reset(seed)
         self._parameters = policy.trainable_parameters()
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate)
-        saved = arm.checkpoint_steps()
-        if saved:
-            self._resume(arm.checkpoint(saved[-1]))
-        arm.cut_log(self.step)
+        self._processes.from_first(arm.sweep_checkpoints)
+        saved, self.damaged = self._processes.from_first(arm.last_checkpoint)
+        if saved is not None:
+            self._resume(arm.checkpoint(saved))
+        self._processes.from_first(lambda: arm.cut_log(self.step))
 
     def train(
         self,
@@ -127,33 +132,37 @@ class PPOTrainer:
         save_every: int | None = None,
         on_step: Callable[[dict[str, Any]], None] | None = None,
         keep: Collection[int] | None = None,
+        newest: int = 1,
     ) -> None:
         """Go on until step `until`, with a checkpoint there and at each multiple of `save_every`.
 
-        `on_step` is called with each line of the log. `keep` is the steps whose checkpoints stay: any other is removed
-        as soon as a later one is written; None keeps all. Raises TrainingError when a loss is not finite or too
-        many rewards cannot be computed; the last checkpoint stays good.
+        `on_step` is called with each line of the log. `keep` is the steps whose checkpoints stay, beside the
+        `newest` last ones: any other is removed when a later one is written; None keeps all. Raises TrainingError when
+        a loss is not finite or too many rewards cannot be computed; the last checkpoint stays good.
         """
         while self.step < until:
             record = self._take_step(self.step + 1)
             self.step += 1
-            self.arm.append_step(record)
+            if self._processes.first:
+                self.arm.append_step(record)
             if on_step is not None:
                 on_step(record)
             if self.step == until or (save_every is not None and self.step % save_every == 0):
                 self.save()
-                if keep is not None:
-                    for step in self.arm.checkpoint_steps():
-                        if step < self.step and step not in keep:
-                            remove_checkpoint(self.arm.checkpoint(step))
+                if keep is not None and self._processes.first:
+                    self.arm.prune_checkpoints(self.step, keep, newest)
 
     def save(self) -> Path:
         """Write a checkpoint of the current step, whole or not at all."""
+        self._processes.check_same(self._parameters, f"step {self.step}: the trained weights")
+        self._processes.from_first(self._write_checkpoint)
+        return self.arm.checkpoint(self.step)
+
+    def _write_checkpoint(self) -> None:
         state = TrainerState(self.step, self.seed, self._kl.value, self._moments, self._optimizer.state_dict())
         with self.arm.write_checkpoint(self.step) as directory:
             self.policy.save_adapter(directory)
             write_state(directory, state, self.config)
-        return self.arm.checkpoint(self.step)
 
     def _resume(self, directory: Path) -> None:
         state = read_state(directory, self.config, self.seed)
@@ -165,8 +174,10 @@ class PPOTrainer:
 
     def _take_step(self, step: int) -> dict[str, Any]:
         start = time.perf_counter()
-        config = self.config
-        rollouts = collect_rollouts(self.policy, self.reward, self._order.at(step), config, seed=self.seed, step=step)
+        config, prompts = self.config, self._order.at(step)
+        rollouts = collect_rollouts(
+            self.policy, self.reward, prompts, config, seed=self.seed, step=step, processes=self._processes
+        )
         scores = self._training_scores(rollouts)
         # A rollout without a reward goes no further: neither the loss nor any statistic knows of it.
         usable = rollouts.valid.nonzero().squeeze(1)
@@ -175,15 +186,13 @@ class PPOTrainer:
 
         collected = time.perf_counter()
         with torch.no_grad(), self.policy.reference():
-            reference = self._pass(batch)
-        # With one update on all rollouts, the update's own pass is the old one too. Not with dropout, which
+            reference, _ = run_shared_pass(self.policy, batch, config.temperature, self._processes)
+        # With mini-batches of all rollouts, the first epoch's pass is the old one too. Not with dropout, which
         # would make the old log-probabilities those of no policy that was sampled from.
-        single = (
-            config.ppo_epochs == 1 and config.rollouts_per_pass >= len(batch) and self.policy.settings.lora.dropout == 0
-        )
-        with torch.set_grad_enabled(single):
-            current = self._pass(batch)
-        old_logprobs, old_values = current.logprobs.detach(), current.values.detach()
+        reused = config.rollouts_per_pass >= len(batch) and self.policy.settings.lora.dropout == 0
+        with torch.set_grad_enabled(reused):
+            current, own = run_shared_pass(self.policy, batch, config.temperature, self._processes)
+        old_logprobs, old_values = current.logprobs, current.values
 
         kl = float(sequence_kl(old_logprobs, reference.logprobs, mask))
         kl_coef = self._kl.value
@@ -196,18 +205,18 @@ class PPOTrainer:
         experience = _Experience(batch, ids, old_logprobs, old_values, advantages, returns)
 
         passed = time.perf_counter()
-        losses = self._update(step, experience, current if single else None)
+        losses = self._update(step, experience, own if reused else None)
         end = time.perf_counter()
         sampled = rollouts.samples.logprobs[usable][:, : mask.shape[1]]
         return {
             "step": step,
-            **_reward_record(rollouts),
+            **reward_record(rollouts),
             "kl": kl,
             "kl_coef": kl_coef,
             "entropy": current.entropy,
             **losses,
             "sampler_gap": float((sampled - old_logprobs)[mask].abs().mean()),
-            **_length_record(rollouts),
+            **length_record(rollouts),
             "seconds": {
                 **rollouts.seconds,
                 "forward": passed - collected,
@@ -231,30 +240,16 @@ class PPOTrainer:
             scores = prompt_mean_baseline(scores, rollouts.valid, config.samples_per_prompt)
         return scores
 
-    def _pass(self, batch: TokenBatch) -> _Pass:
-        """Log-probabilities, values and entropy of the responses under the policy as it is now."""
-        mask = batch.response_mask
-        hidden = self.policy.response_hidden(batch)
-        # Only response tokens go through the vocabulary projection: no prompt, no padding.
-        logprobs, entropy = token_logprobs(
-            self.policy.project, hidden[mask], batch.response_ids[mask], temperature=self.config.temperature
-        )
-        zeros = torch.zeros(mask.shape, device=mask.device)
-        return _Pass(
-            logprobs=zeros.masked_scatter(mask, logprobs),
-            values=self.policy.values(hidden) * mask,
-            entropy=float(entropy.mean()),
-        )
-
-    def _update(self, step: int, experience: _Experience, current: _Pass | None) -> dict[str, float]:
-        """All epochs over the experience. `current`: a pass over all of it that was made with gradients."""
+    def _update(self, step: int, experience: _Experience, current: Pass | None) -> dict[str, float]:
+        """All epochs over the experience. `current`: the first one's pass over this process's share, if it was made."""
         config, count = self.config, len(experience.batch)
         rng = random_numbers(self.seed, Purpose.MINI_BATCHES, step)
         metrics: list[dict[str, float]] = []
         grad_norms: list[float] = []
         skipped = 0
         with torch.random.fork_rng(), self.policy.adapter_dropout():
-            torch.manual_seed(int(random_numbers(self.seed, Purpose.DROPOUT, step).integers(2**62)))
+            drawn = int(random_numbers(self.seed, Purpose.DROPOUT, step).integers(2**62))
+            torch.manual_seed(drawn + self._processes.rank)
             for epoch in range(1, config.ppo_epochs + 1):
                 per_pass = config.rollouts_per_pass
                 # One mini-batch of everything needs no order; in theirs, a prompt's rollouts can share its reading.
@@ -265,7 +260,7 @@ class PPOTrainer:
                     group = mini_batches[first : first + accumulate]
                     taken = 0
                     for index in group:
-                        loss, measured = self._loss(step, epoch, experience, index, current)
+                        loss, measured = self._loss(step, epoch, experience, index, current if epoch == 1 else None)
                         metrics.append(measured)
                         if measured["ratio"] > config.ratio_threshold:
                             skipped += 1
@@ -282,13 +277,18 @@ class PPOTrainer:
         }
 
     def _loss(
-        self, step: int, epoch: int, experience: _Experience, index: Any, current: _Pass | None
+        self, step: int, epoch: int, experience: _Experience, index: Any, current: Pass | None
     ) -> tuple[Tensor, dict[str, float]]:
-        """The loss of the rollouts at `index`, which are all of them when `current` is given, and its parts."""
-        config = self.config
-        rows = torch.from_numpy(index).to(experience.batch.input_ids.device)
+        """The loss of the rollouts at `index`, which are all of them when `current` is given, and its parts.
+
+        The loss is this process's part of it, the parts are those of all processes together.
+        """
+        config, device = self.config, experience.batch.input_ids.device
+        share = self._processes.share(len(index))
+        # A process without a share runs a row that does not count: sharded layers are computed by all of them together.
+        rows = torch.from_numpy(index[share.start : share.stop] if share else index[:1]).to(device)
         batch = experience.batch.rows(rows)
-        new = self._pass(batch) if current is None else current
+        new = run_pass(self.policy, batch, config.temperature) if current is None else current
         mask, width = batch.response_mask, batch.response_mask.shape[1]
 
         def chosen(values: Tensor) -> Tensor:
@@ -305,7 +305,7 @@ class PPOTrainer:
             config.cliprange_value,
         )
         loss = policy.loss + config.vf_coef * value.loss
-        measured = {
+        own = {
             "policy_loss": float(policy.loss.detach()),
             "value_loss": float(value.loss.detach()),
             "clipfrac": float(policy.clipfrac),
@@ -313,13 +313,19 @@ class PPOTrainer:
             "ratio": float(policy.ratio.detach()),
             "approx_kl": float(policy.approx_kl.detach()),
         }
+        # All are means over tokens: a process counts by its share of them.
+        of_all = experience.batch.response_mask[torch.from_numpy(index).to(device)].sum()
+        weight = float(mask.sum() / of_all) if share else 0.0
+        summed = self._processes.sum([weight * number if share else 0.0 for number in own.values()])
+        measured = dict(zip(own, summed, strict=True))
         # An infinite ratio is a mini-batch to be skipped, not an infinite loss.
-        if not math.isfinite(float(loss.detach())) and not measured["ratio"] > config.ratio_threshold:
-            prompts = [experience.prompt_ids[row] for row in rows.tolist()]
-            raise _not_finite(step, epoch, "loss", measured, prompts)
-        return loss, measured
+        total = measured["policy_loss"] + config.vf_coef * measured["value_loss"]
+        if not math.isfinite(total) and not measured["ratio"] > config.ratio_threshold:
+            raise _not_finite(step, epoch, "loss", measured, [experience.prompt_ids[row] for row in index.tolist()])
+        return (weight * loss if share else 0 * (new.logprobs.sum() + new.values.sum())), measured
 
     def _optimizer_step(self, step: int, epoch: int, experience: _Experience) -> float:
+        self._processes.sum_gradients(self._parameters)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm))
         if not math.isfinite(norm):
             raise _not_finite(step, epoch, "gradient", {"norm": norm}, experience.prompt_ids)
@@ -336,28 +342,3 @@ def _not_finite(step: int, epoch: int, what: str, measured: dict[str, float], pr
         "Nothing was updated with it, and the last checkpoint is good. Look at these prompts' rewards. With a lower "
         "training.learning_rate, or other prompts, it is another study: give it a name of its own (name=…)."
     )
-
-
-def _reward_record(rollouts: ScoredRollouts) -> dict[str, Any]:
-    valid = rollouts.valid.cpu().numpy()
-    total = rollouts.scored.total[valid]
-    parts = {}
-    for name, values in rollouts.scored.parts.items():
-        known = values[valid][np.isfinite(values[valid])]  # an arm that a branch did not select is NaN
-        parts[name] = float(known.mean()) if known.size else math.nan
-    return {
-        "reward": float(total.mean()),
-        "reward_std": float(total.std()),
-        "parts": parts,
-        "nan_rewards": rollouts.failures,
-    }
-
-
-def _length_record(rollouts: ScoredRollouts) -> dict[str, Any]:
-    tokens = rollouts.samples.batch.response_mask.sum(dim=1)
-    return {
-        "tokens": float(tokens.float().mean()),
-        "tokens_min": int(tokens.min()),
-        "tokens_max": int(tokens.max()),
-        "eos_share": float(rollouts.samples.finished.float().mean()),
-    }

@@ -20,7 +20,10 @@ from proxygold.errors import DataError, TrainingError
 from proxygold.models.generation import Samples, sample
 from proxygold.models.policy import Policy
 from proxygold.records import Example, PromptRecord, Scored
-from proxygold.training.ppo_config import PPOConfig
+from proxygold.training.gathering import gather_samples, gather_scored
+from proxygold.training.processes import ALONE, Processes
+from proxygold.training.rollout_config import RolloutConfig
+from proxygold.training.sharding import in_step
 
 __all__ = ["PromptOrder", "Purpose", "ScoredRollouts", "ScoresExamples", "collect_rollouts", "random_numbers"]
 
@@ -93,20 +96,26 @@ def collect_rollouts(
     policy: Policy,
     reward: ScoresExamples,
     prompts: Sequence[PromptRecord],
-    config: PPOConfig,
+    config: RolloutConfig,
     *,
     seed: int,
     step: int,
+    processes: Processes = ALONE,
 ) -> ScoredRollouts:
     """Sample `config.samples_per_prompt` responses to each prompt and score them.
 
-    Raises TrainingError when more than `config.max_nan_share` of the rewards cannot be computed.
+    Every process samples and scores its share of the prompts, and has all rollouts then. Which random numbers a
+    response gets does not depend on how many processes there are. Raises TrainingError when more than
+    `config.max_nan_share` of the rewards cannot be computed.
     """
     start = time.perf_counter()
+    repeats, share = config.samples_per_prompt, processes.share(len(prompts))
     draws = random_numbers(seed, Purpose.SAMPLING, step).random((config.batch_size, config.max_new_tokens))
-    encoded = [policy.prompts.encode(record.prompt) for record in prompts]
-    samples = sample(policy, encoded, config.sampling, draws, keep_frozen_hidden=True)
-    records = tuple(record for record in prompts for _ in range(config.samples_per_prompt))
+    draws = draws[share.start * repeats : share.stop * repeats]
+    own = prompts[share.start : share.stop]
+    encoded = [policy.prompts.encode(record.prompt) for record in own]
+    with in_step(policy, processes):
+        samples = sample(policy, encoded, config.sampling, draws, keep_frozen_hidden=True)
     examples = [
         Example(
             prompt=record.prompt,
@@ -115,16 +124,17 @@ def collect_rollouts(
             query_type=record.query_type,
             columns=record.columns,
         )
-        for row, record in enumerate(records)
+        for row, record in enumerate(record for record in own for _ in range(repeats))
     ]
     sampled = time.perf_counter()
-    scored = reward.score(examples)
+    scored = gather_scored(reward.score(examples), processes)
+    samples = gather_samples(samples, processes, pad_token_id=policy.pad_token_id)
     seconds = {"generate": sampled - start, "score": time.perf_counter() - sampled}
 
     finite = np.isfinite(scored.total)
     rollouts = ScoredRollouts(
         samples=samples,
-        records=records,
+        records=tuple(record for record in prompts for _ in range(repeats)),
         scored=scored,
         scores=torch.from_numpy(np.where(finite, scored.total, 0.0)).float().to(policy.device),
         valid=torch.from_numpy(finite).to(policy.device),

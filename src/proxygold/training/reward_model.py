@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import math
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from proxygold.records import Example
 from proxygold.store import to_json, whole_directory, write_whole
 from proxygold.training.pair_accuracy import AccuracyTable, measure_accuracy
 from proxygold.training.pairs import PairOrder, encode_pairs, split_by_prompt, without_prompts_of
+from proxygold.training.trainer_checkpoints import last_checkpoint, watch_checkpoints
 
 if TYPE_CHECKING:
     from proxygold.models.reward_models import RewardModel
@@ -294,8 +294,8 @@ def _train(
         [row["length"] for row in rows], arguments.train_batch_size, config.seed, lambda: trainer.state.global_step
     )
     trainer._get_train_sampler = lambda *_: order
-    _watch_checkpoints(trainer, out / "checkpoints")
-    result = trainer.train(resume_from_checkpoint=_last_checkpoint(out / "checkpoints"))
+    watch_checkpoints(trainer, out / "checkpoints")
+    result = trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     last = losses[-max(1, len(losses) // 10) :] or [result.training_loss]
     final_loss = sum(last) / len(last)
@@ -342,31 +342,6 @@ def _rows(
             f"give more pairs, or raise it.{refused}"
         )
     return rows, dropped, encoded.refused
-
-
-def _watch_checkpoints(trainer: Any, directory: Path) -> None:
-    """Make the trainer raise StoreError when a checkpoint cannot be written, and leave nothing of that one behind."""
-    save = trainer._save_checkpoint
-
-    def save_or_say(*arguments: Any) -> None:
-        try:
-            save(*arguments)
-        # A full disk is an OSError, a SafetensorError, torch's RuntimeError or, of tokenizers, a bare Exception.
-        except Exception as error:
-            shutil.rmtree(directory / f"checkpoint-{trainer.state.global_step}", ignore_errors=True)
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise StoreError(
-                f"cannot write {directory}: {reason}. Free some space, then give the same command again: it goes on "
-                "from the last checkpoint."
-            ) from error
-
-    trainer._save_checkpoint = save_or_say
-
-
-def _last_checkpoint(directory: Path) -> str | None:
-    """The newest checkpoint that was written to its end: the trainer's state is the last file of one."""
-    complete = [path for path in directory.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
 
 
 def _save(model: Any, directory: Path, base: str) -> None:

@@ -17,6 +17,7 @@ json.dump(
     {
         "settings": len(settings),
         "kl_coef": config.algorithm.kl_ctrl.kl_coef,
+        "target_kl": config.algorithm.kl_ctrl.target_kl,
         "epochs": config.actor_rollout_ref.actor.ppo_epochs,
         "critic_epochs": config.critic.ppo_epochs,
         "path": config.reward.custom_reward_function.path,

@@ -64,8 +64,6 @@ def _launch(spec: ExportSpec) -> str:
         "actor.lr_scheduler": "constant",
         "critic.lr_scheduler": "constant",
         "algo.kl.init_coef": "0.2",
-        "algo.kl.target": "6.0",
-        "algo.kl.horizon": "10000",
         "actor.eps_clip": "0.2",
         "critic.value_clip": "0.2",
         "actor.adam.lr": "1e-5",
@@ -75,15 +73,21 @@ def _launch(spec: ExportSpec) -> str:
         "ds.lora.dropout": "0.05",
         "ckpt.save_steps": str(max(1, spec.steps // 10)),
         "ckpt.output_dir": "checkpoint",
+        "ckpt.path": "checkpoints",
     }
     settings = [
         *([f"--{name}", value] for name, value in pairs.items()),
         ["--ds.lora.target_modules", "q_proj", "v_proj"],
+        ["--actor.adam.betas", "0.9", "0.999"],
+        ["--critic.adam.betas", "0.9", "0.999"],
+        ["--reward.clip_range", "-10", "10"],
+        ["--ckpt.save_hf"],  # what `proxygold validate --checkpoints` reads
         ["--data.apply_chat_template"],
-        ["--reward.normalize_enable"],
     ]
     remarks = [
         "PPO with the settings of Kim and Seo 2024. What differs: OpenRLHF's critic is a model of its own, not a head",
-        "on the policy's trunk. Start Ray first; set the numbers of GPUs to what you have.",
+        "on the policy's trunk; scores are clipped at 10, not scaled by running statistics; the KL coefficient stays",
+        "as it is (OpenRLHF's adaptive controller reads the KL of a token, and is marked as not to be used).",
+        "Start Ray first; set the numbers of GPUs to what you have.",
     ]
     return launch_script(remarks, "python3 -m openrlhf.cli.train_ppo_ray", settings)
