@@ -39,9 +39,10 @@ def test_sampled_logprobs_are_those_of_the_first_update(
     assert steps[-1]["kl"] != 0.0
 
 
-def test_the_first_of_several_updates_starts_at_ratio_one(make_trainer: Any) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_first_of_several_updates_starts_at_ratio_one(make_trainer: Any, temperature: float) -> None:
     """One epoch on mini-batches, all before the first optimiser step: every ratio is 1 to rounding."""
-    trainer = make_trainer(mini_batch_size=2, gradient_accumulation_steps=4)
+    trainer = make_trainer(mini_batch_size=2, gradient_accumulation_steps=4, temperature=temperature)
     trainer.train(3)
     for step in trainer.arm.read_steps():
         assert step["ratio"] == pytest.approx(1.0, abs=1e-4)
