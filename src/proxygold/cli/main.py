@@ -171,9 +171,12 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line and exit with the code that says how it went."""
-    # Before torch is loaded, which reads it once: on cores that are shared with another job, threads that wait for each
-    # other by spinning made a PPO step 3 to 6 times slower than threads that sleep (docs/LOG.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is loaded, which reads them once: threads that spin while they wait for each other made a PPO step 3
+    # to 6 times slower on cores shared with another job, threads that sleep at once make it slower on idle ones. A
+    # short spin is between the two on shared cores, and faster than both on idle ones (docs/LOG.md).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
     except ProxygoldError as error:
