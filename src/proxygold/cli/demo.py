@@ -13,7 +13,7 @@ __all__ = ["demo"]
 def demo(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings put over the demo's, such as training.steps=12."),
+        typer.Argument(metavar="KEY=VALUE", help="Settings put over the demo's, such as training.steps=10."),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
     show: Annotated[bool, typer.Option("--show", help="Print the demo's study file; run nothing.")] = False,
