@@ -68,7 +68,7 @@ def token_logprobs(
             scaled = scaled / temperature
         # Not below -80, which is as good as impossible: from -87 on, probabilities are denormal numbers, with which
         # CPUs are 40 times slower.
-        log_p = (scaled - scaled.logsumexp(dim=-1, keepdim=True)).clamp(min=-80.0)
+        log_p = (scaled - scaled.logsumexp(dim=-1, keepdim=True)).clamp_(min=-80.0)
         p = log_p.exp()
         logprobs.append(log_p.gather(1, target[:, None]).squeeze(1))
         entropies.append(-torch.linalg.vecdot(p, log_p))
