@@ -151,7 +151,7 @@ def run_ours(options: argparse.Namespace) -> list[dict[str, float]]:
     policy.eos_token_ids = frozenset({-1})  # 48 tokens forced
     config = PPOConfig(batch_size=BATCH, ppo_epochs=EPOCHS, max_new_tokens=TOKENS)
     scorer = reward(f'RM("{options.directory.parent / "reward"}")')
-    trainer = PPOTrainer(policy, scorer, prompts(), config, ArmDirectory(options.directory), seed=0)
+    trainer = PPOTrainer(policy, scorer, prompts(), config, ArmDirectory(options.directory, "RM", 0), seed=0)
     steps: list[dict[str, float]] = []
     trainer.train(options.steps + 1, on_step=lambda record: steps.append(record["seconds"]))
     return steps[1:]
