@@ -377,25 +377,3 @@ def test_a_word_that_is_nearly_a_data_set(tmp_path: Path, monkeypatch: pytest.Mo
         read_prompt_set("alpaca.jsonl")
     with pytest.raises(DataError, match="alpaca.txt has no format that is known by its name. Allowed: .*json.gz"):
         read_prompt_set("alpaca.txt")
-
-
-# --- the real data, where it is at hand -------------------------------------------------------------------------------
-
-SHARED = Path(__file__).parents[2] / "../shared/data"
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real data is not at ../shared/data")
-@pytest.mark.parametrize(
-    ("source", "name", "rows"),
-    [
-        ("validation/alpaca_eval.json.gz", "alpaca_eval", (805, 0, 0)),
-        ("validation/alpacafarm_val.json.gz", "alpaca_farm_val", (2000, 0, 0)),
-        ("hh_rlhf/helpful-online/test.jsonl.gz", "hh", (1137, 0, 0)),
-        ("hh_rlhf/helpful-online/test.jsonl.gz", "hh_helpful", (1094, 0, 43)),
-    ],
-)
-def test_the_published_files_are_read(source: str, name: str, rows: tuple[int, int, int]) -> None:
-    found = read_prompt_set(SourceSettings(source=str(SHARED / source), name=name))
-    assert (len(found.records), len(found.rejected), found.repeated) == rows
-    # One answer of AlpacaFarm's is empty: it is no reference.
-    assert sum(record.reference is None for record in found.records) == (name == "alpaca_farm_val")

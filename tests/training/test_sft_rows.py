@@ -11,7 +11,8 @@ from proxygold.errors import DataError
 from proxygold.models.bundled import bundled_policy_path
 from proxygold.models.policy_settings import PolicySettings
 from proxygold.models.prompt_tokens import PromptTokens
-from proxygold.training.sft_rows import IGNORED, RowOrder, collate, encode_rows, hold_out, without_prompts
+from proxygold.training.held_out import split_by_first_turn
+from proxygold.training.sft_rows import IGNORED, RowOrder, collate, encode_rows, without_prompts
 
 END = 2  # <|im_end|> of SmolLM2, which also pads
 TALK = Demonstration(
@@ -112,12 +113,12 @@ def test_an_epoch_has_every_row_once_and_a_step_its_longest_rows_first():
 
 def test_prompts_are_held_out_with_all_their_answers():
     rows = [Demonstration(({"role": "user", "content": f"Question {n // 2}"},), f"Answer {n}") for n in range(200)]
-    train, held_out = hold_out(rows, 0.2)
+    train, held_out = split_by_first_turn(rows, 0.2)
     assert len(train) + len(held_out) == 200
     assert 20 <= len(held_out) <= 60
     first = {row.prompt[0]["content"] for row in train}
     assert first.isdisjoint(row.prompt[0]["content"] for row in held_out)
-    assert hold_out(rows, 0.0) == (rows, [])
+    assert split_by_first_turn(rows, 0.0) == (rows, [])
     shouted = Demonstration(({"role": "user", "content": " QUESTION 3 "},), "x")
     assert without_prompts([shouted], rows[:8]) == rows[:6]
     with pytest.raises(DataError, match="all 2 rows to train on begin with a prompt that is held out"):

@@ -45,7 +45,7 @@ def find_checkpoint(name: str, role: str, files: Sequence[str] = _DESCRIPTIONS) 
     if directory.is_dir():
         if not any((directory / file).is_file() for file in files):
             raise ModelError(
-                f"the {role} {name!r} is a directory without a {files[0]}. {_below(directory, files) or remedy}"
+                f"the {role} {name!r} is a directory without {files[0]}. {_below(directory, files) or remedy}"
             )
         return str(directory)
     if name.startswith((".", "/", "~")):

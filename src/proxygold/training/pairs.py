@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,21 +11,14 @@ import numpy as np
 
 from proxygold.data.preferences import PreferencePair
 from proxygold.errors import DataError
-from proxygold.records import Message
+from proxygold.training.held_out import split_by_first_turn, without_first_turns
 
-__all__ = ["EncodedPairs", "PairOrder", "encode_pairs", "first_turn_hash", "split_by_prompt", "without_prompts_of"]
+__all__ = ["EncodedPairs", "PairOrder", "encode_pairs", "split_by_prompt", "without_prompts_of"]
 
 
 def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Pairs to train on and pairs to hold out, about `share` of the prompts.
-
-    Decided by a hash of the first user turn: every answer to a prompt, and every continuation of a
-    dialogue, falls on one side, and stays there whatever other pairs there are. Raises DataError when a
-    side is empty.
-    """
-    sides: tuple[list[PreferencePair], list[PreferencePair]] = ([], [])
-    for pair in pairs:
-        sides[int.from_bytes(first_turn_hash(pair.prompt)[:4]) / 2**32 < share].append(pair)
+    """Pairs to train on and pairs to hold out, about `share` of the prompts. Raises DataError when a side is empty."""
+    sides = split_by_first_turn(pairs, share)
     if not sides[0] or not sides[1]:
         raise DataError(
             f"{len(pairs)} pairs cannot be split with {share:.0%} of the prompts held out: one side is empty. "
@@ -37,20 +29,13 @@ def split_by_prompt(pairs: Sequence[PreferencePair], share: float) -> tuple[list
 
 def without_prompts_of(held_out: Sequence[PreferencePair], pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
     """The pairs whose first user turn no pair of `held_out` has. Raises DataError when none is left."""
-    taken = {first_turn_hash(pair.prompt) for pair in held_out}
-    kept = [pair for pair in pairs if first_turn_hash(pair.prompt) not in taken]
+    kept = without_first_turns(held_out, pairs)
     if pairs and not kept:
         raise DataError(
             f"all {len(pairs)} pairs to train on begin with the prompt of a held-out pair, so an accuracy would say "
             "nothing. Give other pairs to hold out, or none: then a share of the prompts is held out."
         )
     return kept
-
-
-def first_turn_hash(prompt: Sequence[Message]) -> bytes:
-    """Equal for every answer to a prompt and every continuation of a dialogue: of the first user turn."""
-    first = next((message["content"] for message in prompt if message["role"] == "user"), "")
-    return hashlib.sha256(first.strip().lower().encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from proxygold.models.policy_settings import PolicySettings
 from proxygold.models.quiet import quiet_loading
 from proxygold.store import to_json, whole_directory, write_whole
 from proxygold.training.answer_loss import AnswerLoss, answer_loss
+from proxygold.training.held_out import split_by_first_turn
 from proxygold.training.processes import launched_processes
 from proxygold.training.sft_config import SFTConfig
 from proxygold.training.sft_rows import (
@@ -32,7 +33,6 @@ from proxygold.training.sft_rows import (
     RowOrder,
     collate,
     encode_rows,
-    hold_out,
     without_prompts,
 )
 from proxygold.training.trainer_checkpoints import last_checkpoint, watch_checkpoints
@@ -94,7 +94,7 @@ def train_sft(
     """
     shared = 0
     if held_out is None:
-        demonstrations, held_out = hold_out(demonstrations, config.held_out)
+        demonstrations, held_out = split_by_first_turn(demonstrations, config.held_out)
     else:
         given = len(demonstrations)
         demonstrations = without_prompts(held_out, demonstrations)

@@ -12,9 +12,9 @@ from proxygold.data.demonstrations import Demonstration
 from proxygold.errors import DataError
 from proxygold.models.prompt_tokens import PromptTokens
 from proxygold.records import Message
-from proxygold.training.pairs import first_turn_hash
+from proxygold.training.held_out import without_first_turns
 
-__all__ = ["IGNORED", "EncodedRows", "Row", "RowOrder", "collate", "encode_rows", "hold_out", "without_prompts"]
+__all__ = ["IGNORED", "EncodedRows", "Row", "RowOrder", "collate", "encode_rows", "without_prompts"]
 
 IGNORED = -100
 """The label of a token that is not learned."""
@@ -86,18 +86,9 @@ def _rows(
     return rows
 
 
-def hold_out(demonstrations: Sequence[Demonstration], share: float) -> tuple[list[Demonstration], list[Demonstration]]:
-    """What to train on and what to hold out, about `share` of the first turns, decided by a hash of each."""
-    sides: tuple[list[Demonstration], list[Demonstration]] = ([], [])
-    for item in demonstrations:
-        sides[int.from_bytes(first_turn_hash(item.prompt)[:4]) / 2**32 < share].append(item)
-    return sides
-
-
 def without_prompts(held_out: Sequence[Demonstration], items: Sequence[Demonstration]) -> list[Demonstration]:
     """The items whose first user turn nothing of `held_out` has. Raises DataError when none is left."""
-    taken = {first_turn_hash(item.prompt) for item in held_out}
-    kept = [item for item in items if first_turn_hash(item.prompt) not in taken]
+    kept = without_first_turns(held_out, items)
     if items and not kept:
         raise DataError(
             f"all {len(items)} rows to train on begin with a prompt that is held out, so the loss on those would say "
