@@ -19,6 +19,7 @@ from proxygold.models.quantization import check_quantization, quantization_confi
 from proxygold.models.quiet import quiet_loading
 
 __all__ = [
+    "attends_to_all",
     "decoder_layers",
     "eos_token_ids",
     "load_causal_lm",
@@ -59,14 +60,25 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def load_causal_lm(name: str, dtype: torch.dtype, device: torch.device, quantization: Quantization = "none") -> Any:
-    """The model in `dtype` on `device`, its linear layers quantised if so asked. An adapter is merged into its base.
+def load_causal_lm(
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    quantization: Quantization = "none",
+    *,
+    base: str | None = None,
+) -> Any:
+    """The model in `dtype` on `device`, its linear layers quantised if so asked. An adapter is merged into its base:
+    `base`, where that is given, in place of the one that it names.
 
     Raises ModelError when it cannot be read, ConfigError when an adapter is to be quantised.
     """
     from transformers import AutoModelForCausalLM
 
-    with _reading(name) as (path, base):
+    with _reading(name) as (path, named):
+        if base is not None and named is None:
+            raise ModelError(f"{name!r} is no adapter, so it cannot be put on {base!r}. Give it as a model of its own.")
+        base = base or named
         if quantization != "none":
             check_quantization(name, base, quantization)
             with quiet_loading():
@@ -157,3 +169,11 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     raise ModelError(
         f"{type(model).__name__} has no list of {count} decoder layers; use another causal language model."
     )
+
+
+def attends_to_all(config: Any) -> bool:
+    """Whether every layer of a model attends to all tokens before: no sliding window, no other kind of layer."""
+    text = config.get_text_config()
+    layer_types = getattr(text, "layer_types", None) or ["full_attention"]
+    windowed = getattr(text, "sliding_window", None) is not None and getattr(text, "layer_types", None) is None
+    return not windowed and set(layer_types) == {"full_attention"}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proxygold.models.decoding_cache import decoding_cache
+from proxygold.models.llama_decoder import LlamaDecoder
 from proxygold.models.policy import Policy
 from proxygold.models.policy_settings import SamplingSettings
 from proxygold.models.token_batch import TokenBatch, pad_prompts, positions
@@ -129,14 +130,12 @@ def sample(
     hidden_by_token: list[tuple[Tensor, Tensor]] = []  # rows, their hidden state (len(rows), 1, d)
     keep = keep_frozen_hidden and policy.frozen.depth > 0
 
-    with policy.decoding(), policy.frozen.capture() as captured:
-        decoder = _Decoder(policy, ids, prompt_mask, repeats, room=width + steps)
-        hidden = decoder.hidden
-        prompt_hidden = captured.pop() if keep else None
-        captured.clear()
+    with policy.decoding() as fast, policy.frozen.capture() as captured:
+        decoder = _Decoder(policy, fast, captured, ids, prompt_mask, repeats, room=width + steps)
+        prompt_hidden = decoder.frozen if keep else None
         rows = torch.arange(count, device=policy.device)
         for step in range(steps):
-            logits = policy.project(hidden).float()
+            logits = decoder.logits().float()
             chosen, logprob = sample_tokens(logits, uniforms[rows, step], sampling)
             tokens[rows, step] = chosen
             logprobs[rows, step] = logprob
@@ -149,10 +148,9 @@ def sample(
                 going = (~ended).nonzero().squeeze(1)
                 decoder.keep(going)
                 rows, chosen = rows[going], chosen[going]
-            hidden = decoder.step(chosen)
-            if keep:
-                hidden_by_token.append((rows, captured.pop()))
-            captured.clear()
+            decoder.step(chosen)
+            if keep and decoder.frozen is not None:
+                hidden_by_token.append((rows, decoder.frozen))
 
     longest = int(lengths.max())
     response_mask = torch.arange(longest, device=policy.device)[None, :] < lengths[:, None]
@@ -184,37 +182,60 @@ def _assemble(prompt_hidden: Tensor, by_token: list[tuple[Tensor, Tensor]], long
 
 
 class _Decoder:
-    """The trunk with its key-value cache: reads prompts (k, P) once, then goes on with `repeats` rows of each."""
+    """The trunk with its key-value cache: reads prompts (k, P) once, then goes on with `repeats` rows of each.
 
-    def __init__(self, policy: Policy, ids: Tensor, mask: Tensor, repeats: int, *, room: int) -> None:
-        self._trunk = policy.trunk
+    `hidden`: (n, d), from which the next tokens are predicted. `frozen`: what left the frozen layers in the last pass,
+    (k, P, d) of the prompts and then (n, 1, d), None without frozen layers.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        fast: LlamaDecoder | None,
+        captured: list[Tensor],
+        ids: Tensor,
+        mask: Tensor,
+        repeats: int,
+        *,
+        room: int,
+    ) -> None:
+        self._policy, self._fast, self._captured = policy, fast, captured
         self._cache = decoding_cache(policy.causal_lm.config, room)
+        self.frozen: Tensor | None = None
         first = positions(mask)
-        output = self._trunk(
-            input_ids=ids, attention_mask=mask, position_ids=first, past_key_values=self._cache, use_cache=True
-        )
+        self.hidden = self._pass(ids, mask, first).repeat_interleave(repeats, dim=0)
         if repeats > 1:
             self._cache.batch_repeat_interleave(repeats)
         self._mask = mask.repeat_interleave(repeats, dim=0)
         self._position = first[:, -1:].repeat_interleave(repeats, dim=0)
-        self.hidden: Tensor = output.last_hidden_state[:, -1].repeat_interleave(repeats, dim=0)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows (indices among the current ones) only."""
         self._cache.batch_select_indices(rows)
         self._mask, self._position = self._mask[rows], self._position[rows]
 
-    def step(self, tokens: Tensor) -> Tensor:
-        """Add a token (n,) to each row; returns the hidden state (n, d) that predicts the next."""
+    def logits(self) -> Tensor:
+        """(n, V), of the next tokens."""
+        found = None if self._fast is None else self._fast.project(self.hidden)
+        return self._policy.project(self.hidden) if found is None else found
+
+    def step(self, tokens: Tensor) -> None:
+        """Add a token (n,) to each row."""
         self._position = self._position + 1
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
-        output = self._trunk(
-            input_ids=tokens[:, None],
-            attention_mask=self._mask,
-            position_ids=self._position,
-            past_key_values=self._cache,
-            use_cache=True,
+        if self._fast is None:
+            self.hidden = self._pass(tokens[:, None], self._mask, self._position)
+        else:
+            self.hidden, self.frozen = self._fast.step(
+                tokens, self._position, self._mask, self._cache, self._policy.frozen.depth
+            )
+
+    def _pass(self, ids: Tensor, mask: Tensor, places: Tensor) -> Tensor:
+        """The trunk's own pass over some tokens more: their last hidden state, (rows, d)."""
+        output = self._policy.trunk(
+            input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=self._cache, use_cache=True
         )
+        self.frozen = self._captured.pop() if self._captured else None
         hidden: Tensor = output.last_hidden_state[:, -1]
         return hidden
 

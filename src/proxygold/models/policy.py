@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from proxygold.models.causal_lm import (
 )
 from proxygold.models.frozen_prefix import FrozenPrefix
 from proxygold.models.gradient_checkpointing import checkpoint_layers
+from proxygold.models.llama_decoder import LlamaDecoder
 from proxygold.models.policy_settings import LoraSettings, PolicySettings
 from proxygold.models.prepacked import PrepackedLinears
 from proxygold.models.projection import find_projection
@@ -72,7 +73,7 @@ class Policy:
         self._adapted.eval()  # PEFT's modules begin in training mode, with dropout
         self.trunk: nn.Module = model.base_model
         self._project = find_projection(settings.model, model)
-        self._prepacked = PrepackedLinears(model)
+        self._decoder: LlamaDecoder | PrepackedLinears | None = None
         self.sharded = False
         hidden_size = model.config.get_text_config().hidden_size
         # No dropout on the value head, unlike TRL's (0.1): values at rollout and at update would differ by it.
@@ -162,11 +163,21 @@ class Policy:
         self.sharded, self.device = True, device
         self.causal_lm.to(device)
         self.value_head.to(device)
-        self._prepacked = PrepackedLinears(nn.Module())  # no process has whole weights to copy
+        self._decoder = PrepackedLinears(nn.Module())  # no process has whole weights to copy
 
-    def decoding(self) -> AbstractContextManager[None]:
-        """Inside, passes of few rows are faster, and none can have a gradient."""
-        return self._prepacked.use()
+    @contextmanager
+    def decoding(self) -> Iterator[LlamaDecoder | None]:
+        """Inside, passes of few rows are faster, and none can have a gradient. Gives what makes steps of one token in
+        place of the trunk, for models that it knows."""
+        if isinstance(self._decoder, LlamaDecoder):
+            self._decoder.refresh()
+        elif self._decoder is None:
+            self._decoder = LlamaDecoder.of(self.causal_lm, self._project) or PrepackedLinears(self.causal_lm)
+        if isinstance(self._decoder, LlamaDecoder):
+            yield self._decoder
+        else:
+            with self._decoder.use():
+                yield None
 
     @contextmanager
     def reference(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from proxygold.models.other_forward import other_forward
 
-__all__ = ["MOST_BYTES", "PrepackedLinears"]
+__all__ = ["MOST_BYTES", "PrepackedLinears", "can_pack_linears", "pack_linear", "packed_linear"]
 
 # Of weights to copy. Whoever samples from a larger model on a CPU needs the memory more.
 MOST_BYTES = 2 * 2**30
@@ -26,7 +26,7 @@ class PrepackedLinears:
     """The second copy of a model's frozen linear layers, made when first used; nothing where it would not help."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._layers = _frozen_linears(model)
+        self._layers = _frozen_linears(model) if can_pack_linears(model) else []
         self._forwards: list[Callable[[Tensor], Tensor]] | None = None
 
     def use(self) -> AbstractContextManager[None]:
@@ -36,10 +36,28 @@ class PrepackedLinears:
         return other_forward(zip(self._layers, self._forwards, strict=True))
 
 
-def _frozen_linears(model: nn.Module) -> list[nn.Linear]:
+def can_pack_linears(model: nn.Module) -> bool:
+    """Whether this machine has the layout, and the frozen linear layers of `model` are small enough to be copied."""
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise") or not torch._C._has_mkldnn:
-        return []
-    layers = [
+        return False
+    layers = _frozen_linears(model)
+    return bool(layers) and sum(layer.weight.nbytes for layer in layers) <= MOST_BYTES
+
+
+def pack_linear(weight: Tensor) -> Tensor:
+    """The weight (out, in) of a linear layer in the layout for few rows."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _ROWS)
+    return packed
+
+
+def packed_linear(inputs: Tensor, packed: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(…, out) for inputs (…, in) and what `pack_linear` made."""
+    outputs: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, packed, bias, "none", [], "")
+    return outputs
+
+
+def _frozen_linears(model: nn.Module) -> list[nn.Linear]:
+    return [
         module
         for module in model.modules()
         if type(module) is nn.Linear
@@ -47,15 +65,13 @@ def _frozen_linears(model: nn.Module) -> list[nn.Linear]:
         and module.weight.dtype == torch.float32
         and not module.weight.requires_grad
     ]
-    return layers if sum(layer.weight.nbytes for layer in layers) <= MOST_BYTES else []
 
 
 def _packed_forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
-    packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), _ROWS)
+    packed = pack_linear(layer.weight)
     bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(inputs: Tensor) -> Tensor:
-        outputs: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, packed, bias, "none", [], "")
-        return outputs
+        return packed_linear(inputs, packed, bias)
 
     return forward

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proxygold.models.causal_lm import attends_to_all
 from proxygold.models.token_batch import TokenBatch
 
 __all__ = ["PackedInputs", "can_pack", "pack", "unpack"]
@@ -36,10 +37,7 @@ class PackedInputs:
 
 def can_pack(config: Any) -> bool:
     """Whether a model takes such a mask for all its layers: full attention everywhere, and not by a fused kernel."""
-    text = config.get_text_config()
-    layer_types = getattr(text, "layer_types", None) or ["full_attention"]
-    windowed = getattr(text, "sliding_window", None) is not None and getattr(text, "layer_types", None) is None
-    return not windowed and set(layer_types) == {"full_attention"} and config._attn_implementation in ("eager", "sdpa")
+    return attends_to_all(config) and config._attn_implementation in ("eager", "sdpa")
 
 
 def pack(batch: TokenBatch, dtype: torch.dtype) -> PackedInputs:

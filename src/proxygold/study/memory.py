@@ -120,7 +120,7 @@ def _weight_bytes(model: Any, policy: PolicySettings, size: int) -> int:
 
 
 def _copied_bytes(model: Any, policy: PolicySettings, dtype: torch.dtype) -> int:
-    """What `PrepackedLinears` will copy."""
+    """What `LlamaDecoder` or `PrepackedLinears` will copy."""
     import torch
     from torch import nn
 
