@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from command_line import run
 from proxygold.cli.main import app
 from proxygold.errors import ConfigError
 
@@ -37,9 +38,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def proxygold(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(PROXYGOLD), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, env=environment(cwd)
-    )
+    return run(*arguments, cwd=cwd, env=environment(cwd))
 
 
 def write(path: Path, rows: list[Any]) -> Path:

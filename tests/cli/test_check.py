@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from command_line import run
+
 PROXYGOLD = str(Path(sys.executable).with_name("proxygold"))
 
 GOOD = """
@@ -33,14 +35,7 @@ def dice(example):
 
 
 def check(directory: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROXYGOLD, "check", *map(str, arguments)],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
+    return run("check", *arguments, cwd=directory, env={**os.environ, "HF_HUB_OFFLINE": "1"}, timeout=120)
 
 
 def test_a_good_reward_passes_and_the_table_is_tab_separated(tmp_path: Path) -> None:

@@ -6,18 +6,18 @@ import gzip
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+
+from command_line import run as proxygold
 
 PROXYGOLD = Path(sys.executable).with_name("proxygold")
 
@@ -29,19 +29,12 @@ GOOD = [
 ]
 
 
-def proxygold(
-    *arguments: str | Path, cwd: Path, before: Callable[[], None] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(PROXYGOLD), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, preexec_fn=before
-    )
-
-
 def score_lengths(
-    directory: Path, out: str, *options: str, before: Callable[[], None] | None = None
+    directory: Path, out: str, *options: str, file_limit: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Score `in.jsonl` by its length."""
-    return proxygold("score", "in.jsonl", "--reward", "LI", "--out", out, *options, cwd=directory, before=before)
+    command = ("score", "in.jsonl", "--reward", "LI", "--out", out, *options)
+    return proxygold(*command, cwd=directory, file_limit=file_limit)
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -212,19 +205,11 @@ def test_nothing_is_written_over_unless_asked(tmp_path: Path) -> None:
     assert len(read(tmp_path / "out.jsonl")) == 2
 
 
-def _disk_of(size: int) -> Callable[[], None]:
-    def small() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return small
-
-
 def test_no_space_left(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "word " * 200}] * 500)
     (tmp_path / "out.jsonl").write_text("precious")
 
-    result = score_lengths(tmp_path, "out.jsonl", "--force", before=_disk_of(100_000))
+    result = score_lengths(tmp_path, "out.jsonl", "--force", file_limit=100_000)
     assert result.returncode == 2, result.stderr
     assert "cannot write out.jsonl" in result.stderr
     assert (tmp_path / "out.jsonl").read_text() == "precious"
@@ -293,7 +278,7 @@ def test_stopped_in_the_middle_it_goes_on(tmp_path: Path, workers: str, how: sig
 def test_a_run_that_another_one_left_is_not_gone_on_with(tmp_path: Path) -> None:
     write(tmp_path / "in.jsonl", [{"prompt": "x", "completion": "word " * 20}] * 3000)
     # A row becomes 172 bytes: 2,048 of them go on this disk, 3,000 do not.
-    full = score_lengths(tmp_path, "out.jsonl", before=_disk_of(450_000))
+    full = score_lengths(tmp_path, "out.jsonl", file_limit=450_000)
     assert full.returncode == 2
     assert "cannot write out.jsonl: File too large" in full.stderr
     assert "run the same command again: what is done is kept" in full.stderr

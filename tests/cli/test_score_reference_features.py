@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from command_line import run
+
 PROXYGOLD = Path(sys.executable).with_name("proxygold")
 ROWS = [
     {"prompt": "Half of 3?", "completion": "#### 3/2", "reference": "1.5"},
@@ -33,8 +35,11 @@ sys.meta_path.insert(0, Block())
 
 def score(tmp_path: Path, line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    command = [str(PROXYGOLD), "score", "in.jsonl", "--reward", line, "--out", "out.jsonl"]
-    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | environment)
+    command = ("score", "in.jsonl", "--reward", line, "--out", "out.jsonl")
+    if environment:  # Python reads some of it when it starts
+        told = os.environ | environment
+        return subprocess.run([PROXYGOLD, *command], cwd=tmp_path, capture_output=True, text=True, env=told)
+    return run(*command, cwd=tmp_path)
 
 
 def test_answers_are_matched(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-PROXYGOLD = Path(sys.executable).with_name("proxygold")
+import command_line
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
@@ -36,17 +36,4 @@ def full_disk() -> Callable[[int | None], AbstractContextManager[None]]:
 @pytest.fixture(scope="session")
 def proxygold() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `proxygold`, as a user does."""
-
-    def run(*arguments: object, cwd: Path, file_limit: int | None = None) -> subprocess.CompletedProcess[str]:
-        with _full_disk(file_limit):  # which the process inherits
-            return subprocess.run(
-                [str(PROXYGOLD), *map(str, arguments)],
-                cwd=cwd,
-                env=ENVIRONMENT,
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
-
-    return run
+    return partial(command_line.run, env=ENVIRONMENT)
