@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from proxygold.models.decoding_cache import decoding_cache
-from proxygold.models.llama_decoder import LlamaDecoder
+from proxygold.models.llama_decoder import LlamaDecoder, can_decode
 from proxygold.models.policy import Policy
 from proxygold.models.policy_settings import LoraSettings, PolicySettings
 
@@ -74,8 +74,8 @@ def _agree(model: Any, decoder: LlamaDecoder) -> bool:
 
 def test_the_steps_are_the_models_own(tiny_llama: Callable[..., Any]) -> None:
     model = _frozen(tiny_llama())
-    decoder = LlamaDecoder.of(model, model.lm_head)
-    assert decoder is not None
+    assert can_decode(model)
+    decoder = LlamaDecoder(model, model.lm_head)
     assert _agree(model, decoder)
     hidden = torch.randn(5, 32)
     assert torch.allclose(decoder.project(hidden), model.lm_head(hidden), atol=1e-5)
@@ -83,7 +83,7 @@ def test_the_steps_are_the_models_own(tiny_llama: Callable[..., Any]) -> None:
 
 def test_without_padding_nothing_is_hidden(tiny_llama: Callable[..., Any]) -> None:
     model = _frozen(tiny_llama())
-    decoder = LlamaDecoder.of(model, None)
+    decoder = LlamaDecoder(model, None)
     states = []
     with torch.no_grad():
         for step in (_own(model), lambda *given: decoder.step(*given)[0]):
@@ -99,23 +99,24 @@ def test_without_padding_nothing_is_hidden(tiny_llama: Callable[..., Any]) -> No
 def test_adapters_are_part_of_it_as_they_are_now(tiny_llama: Callable[..., Any], word_tokenizer: Any) -> None:
     lora = LoraSettings(r=4, alpha=8, target_modules=EVERY)
     policy = Policy(PolicySettings(model="tiny", prompt_template="none", lora=lora), tiny_llama(), word_tokenizer)
-    with policy.decoding() as fresh:
-        before = _steps(policy.causal_lm, lambda *given: fresh.step(*given)[0])
+    fresh = policy.step_decoder()
+    before = _steps(policy.causal_lm, lambda *given: fresh.step(*given)[0])
     with torch.no_grad():
         for parameter in policy.trainable_parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    with policy.decoding() as decoder:
-        assert decoder is fresh  # one copy, brought up to date
-        assert _agree(policy.causal_lm, decoder)
-        trained = _steps(policy.causal_lm, lambda *given: decoder.step(*given)[0])
-    assert not torch.allclose(before, trained, atol=1e-2)
-    with policy.reference(), policy.decoding() as decoder:
-        assert torch.allclose(before, _steps(policy.causal_lm, lambda *given: decoder.step(*given)[0]), atol=1e-5)
+    trained = policy.step_decoder()
+    assert _agree(policy.causal_lm, trained)
+    after = _steps(policy.causal_lm, lambda *given: trained.step(*given)[0])
+    assert not torch.allclose(before, after, atol=1e-2)
+    with policy.reference():
+        reference = policy.step_decoder()
+        off = _steps(policy.causal_lm, lambda *given: reference.step(*given)[0])
+    assert torch.allclose(before, off, atol=1e-5)
 
 
 def test_what_left_the_frozen_layers(tiny_llama: Callable[..., Any]) -> None:
     model = _frozen(tiny_llama())
-    decoder = LlamaDecoder.of(model, None)
+    decoder = LlamaDecoder(model, None)
     seen: list[torch.Tensor] = []
     handle = model.base_model.layers[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
     _steps(model, _own(model))
@@ -136,9 +137,8 @@ def test_what_left_the_frozen_layers(tiny_llama: Callable[..., Any]) -> None:
 def test_mistral_is_built_like_it() -> None:
     torch.manual_seed(0)
     model = _frozen(MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None)))
-    decoder = LlamaDecoder.of(model, model.lm_head)
-    assert decoder is not None
-    assert _agree(model, decoder)
+    assert can_decode(model)
+    assert _agree(model, LlamaDecoder(model, model.lm_head))
 
 
 @pytest.mark.parametrize(
@@ -157,5 +157,4 @@ def test_mistral_is_built_like_it() -> None:
 )
 def test_others_are_left_to_transformers(model: Callable[[], Any]) -> None:
     torch.manual_seed(0)
-    built = _frozen(model())
-    assert LlamaDecoder.of(built, built.lm_head) is None
+    assert not can_decode(_frozen(model()))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from proxygold.models.prepacked import PrepackedLinears
+from proxygold.models.prepacked import prepacked_linears
 
 
 def _model() -> nn.Sequential:
@@ -26,7 +26,7 @@ def test_the_same_numbers(shape: tuple[int, ...]) -> None:
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     expected = model.double()(inputs.double())
     model.float()
-    with PrepackedLinears(model).use(), torch.no_grad():
+    with prepacked_linears(model), torch.no_grad():
         assert _uses_a_copy(model[0])
         assert torch.allclose(model(inputs).double(), expected, atol=1e-5)
     assert not _uses_a_copy(model[0])
@@ -35,15 +35,15 @@ def test_the_same_numbers(shape: tuple[int, ...]) -> None:
 def test_what_is_trained_or_in_another_dtype_is_left_alone() -> None:
     model = _model()
     model[2].requires_grad_(True)
-    with PrepackedLinears(model).use():
+    with prepacked_linears(model):
         assert _uses_a_copy(model[0])
         assert not _uses_a_copy(model[2])
-    with PrepackedLinears(_model().double()).use() as nothing:
+    with prepacked_linears(_model().double()) as nothing:
         assert nothing is None
 
 
 def test_an_error_inside_puts_the_layers_back() -> None:
     model = _model()
-    with pytest.raises(KeyError), PrepackedLinears(model).use():
+    with pytest.raises(KeyError), prepacked_linears(model):
         raise KeyError
     assert not _uses_a_copy(model[0])

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from proxygold.models.decoding_cache import decoding_cache
-from proxygold.models.llama_decoder import LlamaDecoder
 from proxygold.models.policy import Policy
 from proxygold.models.policy_settings import SamplingSettings
 from proxygold.models.token_batch import TokenBatch, pad_prompts, positions
@@ -130,8 +129,8 @@ def sample(
     hidden_by_token: list[tuple[Tensor, Tensor]] = []  # rows, their hidden state (len(rows), 1, d)
     keep = keep_frozen_hidden and policy.frozen.depth > 0
 
-    with policy.decoding() as fast, policy.frozen.capture() as captured:
-        decoder = _Decoder(policy, fast, captured, ids, prompt_mask, repeats, room=width + steps)
+    with policy.decoding(), policy.frozen.capture() as captured:
+        decoder = _Decoder(policy, captured, ids, prompt_mask, repeats, room=width + steps)
         prompt_hidden = decoder.frozen if keep else None
         rows = torch.arange(count, device=policy.device)
         for step in range(steps):
@@ -191,7 +190,6 @@ class _Decoder:
     def __init__(
         self,
         policy: Policy,
-        fast: LlamaDecoder | None,
         captured: list[Tensor],
         ids: Tensor,
         mask: Tensor,
@@ -199,7 +197,7 @@ class _Decoder:
         *,
         room: int,
     ) -> None:
-        self._policy, self._fast, self._captured = policy, fast, captured
+        self._policy, self._captured = policy, captured
         self._cache = decoding_cache(policy.causal_lm.config, room)
         self.frozen: Tensor | None = None
         first = positions(mask)
@@ -208,6 +206,7 @@ class _Decoder:
             self._cache.batch_repeat_interleave(repeats)
         self._mask = mask.repeat_interleave(repeats, dim=0)
         self._position = first[:, -1:].repeat_interleave(repeats, dim=0)
+        self._fast = policy.step_decoder()  # after the prompts' pass, whose memory is free again
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows (indices among the current ones) only."""

@@ -23,7 +23,7 @@ from proxygold.models.causal_lm import attends_to_all
 from proxygold.models.decoding_cache import decoding_cache
 from proxygold.models.prepacked import can_pack_linears, pack_linear, packed_linear
 
-__all__ = ["LlamaDecoder"]
+__all__ = ["LlamaDecoder", "can_decode"]
 
 
 @dataclass(slots=True)
@@ -38,10 +38,10 @@ class _Layer:
 
 
 class LlamaDecoder:
-    """Makes steps in place of `model`, whose weights it copies. Make one with `LlamaDecoder.of`."""
+    """Makes steps in place of a model whose weights it copies, with the adapters as they are now."""
 
     def __init__(self, model: Any, head: object) -> None:
-        """`model` must be built like Llama, to which `of` sees."""
+        """`head`: what makes logits of hidden states. Only for models that `can_decode`."""
         self._trunk = model.base_model
         self._layers = [_copied(module) for module in self._trunk.layers]
         attention = self._trunk.layers[0].self_attn
@@ -50,30 +50,6 @@ class LlamaDecoder:
         self._queries = _base(attention.q_proj).out_features // self._size
         self._scaling: float = attention.scaling
         self._head = pack_linear(head.weight) if type(head) is nn.Linear and head.bias is None else None
-
-    @classmethod
-    def of(cls, model: Any, head: object) -> LlamaDecoder | None:
-        """A decoder for `model`, with its adapters as they are now; None where there is no gain or no way.
-
-        `head`: what makes logits of hidden states.
-        """
-        if not can_pack_linears(model) or not _built_like_llama(model.base_model):
-            return None
-        decoder = cls(model, head)
-        return decoder if decoder._agrees(model) else None
-
-    def refresh(self) -> None:
-        """Copy the weights that have adapters again: those have changed, or were switched on or off."""
-        for layer in self._layers:
-            attention, mlp = layer.module.self_attn, layer.module.mlp
-            if _adapted(attention.q_proj, attention.k_proj, attention.v_proj):
-                layer.qkv = _packed(attention.q_proj, attention.k_proj, attention.v_proj)
-            if _adapted(attention.o_proj):
-                layer.output = _packed(attention.o_proj)
-            if _adapted(mlp.gate_proj, mlp.up_proj):
-                layer.gate_up = _packed(mlp.gate_proj, mlp.up_proj)
-            if _adapted(mlp.down_proj):
-                layer.down = _packed(mlp.down_proj)
 
     def step(
         self, tokens: Tensor, positions: Tensor, mask: Tensor, cache: DynamicCache, depth: int = 0
@@ -116,25 +92,28 @@ class LlamaDecoder:
         """Logits (n, V) of hidden states (n, d); None when they are made by more than a product."""
         return None if self._head is None else packed_linear(hidden, self._head)
 
-    @torch.no_grad()
-    def _agrees(self, model: Any) -> bool:
-        """Whether two rows, one of them padded, come out as by the model's own step."""
-        ids = torch.tensor([[0, 1, 2], [3, 1, 2]])
-        mask = torch.tensor([[0, 1, 1], [1, 1, 1]])
-        places = torch.tensor([[0, 0, 1], [0, 1, 2]])
-        states = []
-        for own in (True, False):
-            cache = decoding_cache(model.config, 4)
-            common: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
-            self._trunk(input_ids=ids, attention_mask=mask, position_ids=places, **common)
-            tokens, position = torch.tensor([1, 3]), places[:, -1:] + 1
-            longer = torch.cat([mask, mask.new_ones(2, 1)], dim=1)
-            if own:
-                output = self._trunk(input_ids=tokens[:, None], attention_mask=longer, position_ids=position, **common)
-                states.append(output.last_hidden_state[:, 0])
-            else:
-                states.append(self.step(tokens, position, longer, cache)[0])
-        return torch.allclose(states[0], states[1], rtol=1e-3, atol=1e-4 * float(states[0].abs().max()))
+
+@torch.no_grad()
+def can_decode(model: Any) -> bool:
+    """Whether there is a gain for `model`, and two rows, one of them padded, come out as by its own step."""
+    if not can_pack_linears(model) or not _built_like_llama(model.base_model):
+        return False
+    ids = torch.tensor([[0, 1, 2], [3, 1, 2]])
+    mask = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    places = torch.tensor([[0, 0, 1], [0, 1, 2]])
+    tokens, position = torch.tensor([1, 3]), places[:, -1:] + 1
+    longer = torch.cat([mask, mask.new_ones(2, 1)], dim=1)
+    states = []
+    for decoder in (None, LlamaDecoder(model, None)):
+        cache = decoding_cache(model.config, 4)
+        common: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
+        model.base_model(input_ids=ids, attention_mask=mask, position_ids=places, **common)
+        if decoder is None:
+            output = model.base_model(input_ids=tokens[:, None], attention_mask=longer, position_ids=position, **common)
+            states.append(output.last_hidden_state[:, 0])
+        else:
+            states.append(decoder.step(tokens, position, longer, cache)[0])
+    return torch.allclose(states[0], states[1], rtol=1e-3, atol=1e-4 * float(states[0].abs().max()))
 
 
 def _norm(module: Any, hidden: Tensor) -> Tensor:
@@ -178,10 +157,6 @@ def _copied(module: Any) -> _Layer:
 
 def _base(module: Any) -> Any:
     return module.get_base_layer() if isinstance(module, LoraLayer) else module
-
-
-def _adapted(*modules: Any) -> bool:
-    return any(isinstance(module, LoraLayer) for module in modules)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ from proxygold.models.causal_lm import (
 )
 from proxygold.models.frozen_prefix import FrozenPrefix
 from proxygold.models.gradient_checkpointing import checkpoint_layers
-from proxygold.models.llama_decoder import LlamaDecoder
+from proxygold.models.llama_decoder import LlamaDecoder, can_decode
 from proxygold.models.policy_settings import LoraSettings, PolicySettings
-from proxygold.models.prepacked import PrepackedLinears
+from proxygold.models.prepacked import prepacked_linears
 from proxygold.models.projection import find_projection
 from proxygold.models.prompt_tokens import PromptTokens
 from proxygold.models.shared_prompts import can_pack, pack, unpack
@@ -73,7 +73,7 @@ class Policy:
         self._adapted.eval()  # PEFT's modules begin in training mode, with dropout
         self.trunk: nn.Module = model.base_model
         self._project = find_projection(settings.model, model)
-        self._decoder: LlamaDecoder | PrepackedLinears | None = None
+        self._can_decode: bool | None = None  # not known yet
         self.sharded = False
         hidden_size = model.config.get_text_config().hidden_size
         # No dropout on the value head, unlike TRL's (0.1): values at rollout and at update would differ by it.
@@ -163,21 +163,23 @@ class Policy:
         self.sharded, self.device = True, device
         self.causal_lm.to(device)
         self.value_head.to(device)
-        self._decoder = PrepackedLinears(nn.Module())  # no process has whole weights to copy
 
-    @contextmanager
-    def decoding(self) -> Iterator[LlamaDecoder | None]:
-        """Inside, passes of few rows are faster, and none can have a gradient. Gives what makes steps of one token in
-        place of the trunk, for models that it knows."""
-        if isinstance(self._decoder, LlamaDecoder):
-            self._decoder.refresh()
-        elif self._decoder is None:
-            self._decoder = LlamaDecoder.of(self.causal_lm, self._project) or PrepackedLinears(self.causal_lm)
-        if isinstance(self._decoder, LlamaDecoder):
-            yield self._decoder
-        else:
-            with self._decoder.use():
-                yield None
+    def decoding(self) -> AbstractContextManager[None]:
+        """Inside, passes of few rows are faster, and none can have a gradient.
+
+        The copies of weights that make them so go at the end, as those of `step_decoder` do: training needs the memory.
+        """
+        return nullcontext() if self.sharded or self._decodes_fast() else prepacked_linears(self.causal_lm)
+
+    def step_decoder(self) -> LlamaDecoder | None:
+        """What makes steps of one token in place of the trunk, for models that it knows."""
+        return LlamaDecoder(self.causal_lm, self._project) if self._decodes_fast() else None
+
+    def _decodes_fast(self) -> bool:
+        if self._can_decode is None:
+            # Sharded, no process has whole weights to copy.
+            self._can_decode = not self.sharded and can_decode(self.causal_lm)
+        return self._can_decode
 
     @contextmanager
     def reference(self) -> Iterator[None]:

@@ -15,25 +15,18 @@ from torch import Tensor, nn
 
 from proxygold.models.other_forward import other_forward
 
-__all__ = ["MOST_BYTES", "PrepackedLinears", "can_pack_linears", "pack_linear", "packed_linear"]
+__all__ = ["MOST_BYTES", "can_pack_linears", "pack_linear", "packed_linear", "prepacked_linears"]
 
 # Of weights to copy. Whoever samples from a larger model on a CPU needs the memory more.
 MOST_BYTES = 2 * 2**30
 _ROWS = 16  # the layout is chosen for about so many
 
 
-class PrepackedLinears:
-    """The second copy of a model's frozen linear layers, made when first used; nothing where it would not help."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._layers = _frozen_linears(model) if can_pack_linears(model) else []
-        self._forwards: list[Callable[[Tensor], Tensor]] | None = None
-
-    def use(self) -> AbstractContextManager[None]:
-        """Inside, the frozen linear layers compute with their copies. Not for passes that need a gradient."""
-        if self._forwards is None:
-            self._forwards = [_packed_forward(layer) for layer in self._layers]
-        return other_forward(zip(self._layers, self._forwards, strict=True))
+def prepacked_linears(model: nn.Module) -> AbstractContextManager[None]:
+    """Inside, the frozen linear layers of a model compute with copies of their weights; nothing where that would not
+    help. Not for passes that need a gradient."""
+    layers = _frozen_linears(model) if can_pack_linears(model) else []
+    return other_forward([(layer, _packed_forward(layer)) for layer in layers])
 
 
 def can_pack_linears(model: nn.Module) -> bool:

@@ -41,15 +41,14 @@ _BYTES_TRAINED = 4 * 4
 class PolicyMemory:
     """Bytes, by what holds them.
 
-    `weights`: the one copy of the frozen model that policy and reference share. `copied`: of small float32 models on a
-    CPU, their linear layers once more in the layout in which they decode fast. `trained`: adapter and value head with
+    `weights`: the one copy of the frozen model that policy and reference share. `trained`: adapter and value head with
     gradients and optimiser. `kept`: hidden states below the adapter, kept from sampling for the passes of a step. Then,
-    never at once: `sampling`, keys and values of a batch of rollouts, and the logits of a token; `comparing`, a pass
-    over all rollouts without gradients; `updating`, a mini-batch forward and backward.
+    never at once: `sampling`, keys and values of a batch of rollouts, the logits of a token, and of small float32
+    models on a CPU their linear layers once more, in the layout in which they decode fast; `comparing`, a pass over all
+    rollouts without gradients; `updating`, a mini-batch forward and backward.
     """
 
     weights: int
-    copied: int
     trained: int
     kept: int
     sampling: int
@@ -58,7 +57,7 @@ class PolicyMemory:
 
     @property
     def peak(self) -> int:
-        return self.weights + self.copied + self.trained + self.kept + max(self.sampling, self.comparing, self.updating)
+        return self.weights + self.trained + self.kept + max(self.sampling, self.comparing, self.updating)
 
 
 def policy_memory(study: Study, prompt_tokens: int = ASSUMED_PROMPT_TOKENS, processes: int = 1) -> PolicyMemory:
@@ -94,12 +93,11 @@ def policy_memory(study: Study, prompt_tokens: int = ASSUMED_PROMPT_TOKENS, proc
     passes = partial(pass_peak, policy, config, dtype, adapted, prompt_tokens, new_tokens)
     return PolicyMemory(
         weights=weights,
-        copied=copied,
         trained=(adapter + text.hidden_size + 1) * _BYTES_TRAINED,
         # As sampled, those of the rollouts that have a reward, and of those a mini-batch.
         kept=(2 * rows + per_pass) * (length - 1) * text.hidden_size * size if adapted < layers else 0,
         # One layer's are held twice while rows that have ended leave.
-        sampling=(2 * layers + 2) * keys + rows * text.vocab_size * _BYTES_A_LOGIT,
+        sampling=copied + (2 * layers + 2) * keys + rows * text.vocab_size * _BYTES_A_LOGIT,
         comparing=passes(rows, gradients=False),
         updating=passes(per_pass, gradients=True),
     )
@@ -120,7 +118,7 @@ def _weight_bytes(model: Any, policy: PolicySettings, size: int) -> int:
 
 
 def _copied_bytes(model: Any, policy: PolicySettings, dtype: torch.dtype) -> int:
-    """What `LlamaDecoder` or `PrepackedLinears` will copy."""
+    """What sampling will copy."""
     import torch
     from torch import nn
 

@@ -181,7 +181,6 @@ def _print_memory(
     }
     parts = {
         "weights": memory.weights,
-        "their copy for decoding": memory.copied,
         "adapter with optimizer": memory.trained,
         "hidden states below the adapter": memory.kept,
     }
