@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from reward_checkpoints import byte_tokenizer, starling_checkpoint
 
 # With the names that other architectures than Llama have for the same.
 SIZES: dict[str, Any] = {
@@ -39,3 +42,15 @@ def small_model() -> Callable[..., Any]:
         return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)).eval()
 
     return build
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    """Of bytes, without a chat template."""
+    return byte_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def starling(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A reward model in the form of Starling's."""
+    return starling_checkpoint(tmp_path_factory.mktemp("starling"), tokenizer)
