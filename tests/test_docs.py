@@ -39,9 +39,9 @@ def test_every_line_to_begin_with_is_a_reward() -> None:
 
 
 def test_links_between_pages_hold() -> None:
-    for page in DOCS.glob("*.md"):
+    for page in DOCS.rglob("*.md"):
         for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (DOCS / link).exists(), (page.name, link)
+            assert (page.parent / link).exists(), (page.name, link)
 
 
 def test_data_sets_and_templates_are_listed_and_the_examples_are_settings() -> None:

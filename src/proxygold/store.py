@@ -11,6 +11,7 @@
       calibration.jsonl                   the start policy's completions that `match` was measured on
       rejected.jsonl                      prompts left out before training, each with its reason
       monotonicity.json  report.html      the verdict as numbers; the page
+      evals/BENCHMARK/                    what `eval` found of its checkpoints
 
 Files appear whole or not at all: they are written beside their place and renamed into it. What a killed writer left
 beside it goes at the next write to the same place. The training log only grows, and a resumed run cuts it back to its
@@ -19,12 +20,11 @@ checkpoint. Reading needs no deep-learning library.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from proxygold.json_lines import finite, iterate_jsonl, parse_jsonl, to_json
 from proxygold.records import Rollout
 from proxygold.whole_files import (
     find_damage,
+    held_directory,
     remove_whole,
     seal,
     storage_error,
@@ -294,6 +295,9 @@ class RunDirectory:
     def report_file(self) -> Path:
         return self.path / "report.html"
 
+    def evaluation(self, benchmark: str) -> Path:
+        return self.path / "evals" / benchmark
+
     def exists(self) -> bool:
         return self.study_file.exists()
 
@@ -377,22 +381,6 @@ class RunDirectory:
     def write_report(self, html: str) -> None:
         write_whole(self.report_file, html)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run for one process. Raises StoreError at once when another process holds it.
-
-        The lock is the kernel's, so it goes when its process dies; nothing has to be cleaned up by hand.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("a+")
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"{self.path} is in use by another process. Wait for it, or give the study another name."
-                ) from error
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the run for one process. Raises StoreError at once when another process holds it."""
+        return held_directory(self.path, "process. Wait for it, or give the study another name.")

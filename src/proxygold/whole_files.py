@@ -21,6 +21,7 @@ from proxygold.errors import StoreError
 
 __all__ = [
     "find_damage",
+    "held_directory",
     "remove_whole",
     "seal",
     "storage_error",
@@ -77,6 +78,25 @@ def whole_directory(path: Path) -> Iterator[Path]:
                 old.rename(path)
                 raise
             _remove(old)
+
+
+@contextmanager
+def held_directory(path: Path, in_use: str) -> Iterator[None]:
+    """Hold a directory, made where there is none, for one process. Raises StoreError with `in_use` when it is held.
+
+    The lock is the kernel's, so it goes when its process dies; nothing has to be cleaned up by hand.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / ".lock").open("a+")
+    except OSError as error:
+        raise storage_error(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"{path} is in use by another {in_use}") from error
+        yield
 
 
 def remove_whole(path: Path) -> None:

@@ -203,6 +203,8 @@ def test_retry_after_as_seconds_and_as_a_date() -> None:
     assert _retry_after({"retry-after": "1.5"}) == 1.5
     in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
     assert _retry_after({"retry-after": in_a_minute}) == pytest.approx(60, abs=2)
+    assert _retry_after({"retry-after-ms": "250", "retry-after": "1"}) == 0.25
+    assert _retry_after({"retry-after-ms": "soon", "retry-after": "1"}) == 1.0
     assert _retry_after({"retry-after": "soon"}) is None
     assert _retry_after({}) is None
 

@@ -6,20 +6,20 @@ Query types and reference answers go the same way; only what is asked and what i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from proxygold.cli.llm_parameters import read_parameters
 from proxygold.data.annotation import AnnotationSummary, Annotator, annotate_file, start_annotation
 from proxygold.data.files import count_rows
 from proxygold.data.hub import is_hub_name
-from proxygold.data.llm_asking import Estimate, LLMAsker, read_prompt
+from proxygold.data.llm_asking import LLMAsker, read_prompt
 from proxygold.data.published import PUBLISHED
 from proxygold.data.query_type_llm import DEFAULT_PROMPT, LLMAnnotator
 from proxygold.data.query_type_pairs import OtherLabels, pair_labels
@@ -99,25 +99,10 @@ def llm_settings(
         raise ConfigError(f"{what} needs --model NAME, the model's name at the endpoint, such as gpt-4.1-mini.")
     return LLMSettings(
         model=model,
-        parameters=_parameters(given, _REFERENCE_PARAMETERS if references else _PARAMETERS),
+        parameters=read_parameters(given, _REFERENCE_PARAMETERS if references else _PARAMETERS),
         cache=cache or cache_directory() / "llm.sqlite",
         **settings,
     )
-
-
-def _parameters(given: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    for setting in given:
-        key, equals, value = setting.partition("=")
-        if not key.strip() or not equals:
-            raise ConfigError(f"{setting!r} is no setting. Write KEY=VALUE, such as max_completion_tokens=2000.")
-        try:
-            chosen[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"the value of {setting!r} cannot be read as YAML: {error}") from error
-    if chosen.get("max_completion_tokens") is not None:
-        defaults = {key: value for key, value in defaults.items() if key != "max_tokens"}
-    return {key: value for key, value in {**defaults, **chosen}.items() if value is not None}
 
 
 def run_annotation(
@@ -154,7 +139,7 @@ def run_llm_annotation(
         )
         start_annotation(data, out, annotator, name=name, overwrite=overwrite)  # before anything is paid for
         estimate = annotator.estimate_file(data, name)
-        _print_estimate(estimate, settings)
+        print("\n".join(estimate.sentences()))
         if dry_run:
             return None
         with _bar(lambda: estimate.rows, data) as advance:
@@ -254,22 +239,6 @@ def _print_agreement(summary: AnnotationSummary, name: str, other: OtherLabels |
     for (ours, theirs), number in found.counts.items():
         if ours != theirs:
             print(f"  {number:,} {ours} here, {theirs} there")
-
-
-def _print_estimate(estimate: Estimate, settings: LLMSettings) -> None:
-    print(
-        f"{_count(estimate.rows, 'row')}, {estimate.distinct:,} different, {estimate.answered:,} answered before: "
-        f"{_count(estimate.to_ask, 'request')} to {settings.model} at {settings.endpoint()}"
-    )
-    if not estimate.to_ask:
-        return
-    out = "answers of any length" if estimate.tokens_out is None else f"at most {estimate.tokens_out:,} out"
-    cost = ""
-    if estimate.cost is not None:
-        cost = f": {'at least' if estimate.tokens_out is None else 'at most about'} {estimate.cost:.4g}"
-        if settings.max_cost is not None and estimate.cost > settings.max_cost:
-            cost += f", and the run stops at {settings.max_cost:g}"
-    print(f"about {estimate.tokens_in:,} tokens in, {out}{cost}")
 
 
 def _print_first(lines: Sequence[str], total: int) -> None:

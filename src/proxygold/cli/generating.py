@@ -13,8 +13,8 @@ from proxygold.errors import ConfigError, DataError, StoreError
 from proxygold.models.generation import Completion, generate
 from proxygold.models.hub import find_checkpoint
 from proxygold.models.merging import ADAPTER_FILE
-from proxygold.models.policy import Policy, adaptable_modules
-from proxygold.models.policy_settings import LoraSettings, PolicySettings, SamplingSettings
+from proxygold.models.policy_settings import PolicySettings, SamplingSettings
+from proxygold.models.sampling_policy import load_sampling_policy
 from proxygold.records import PromptRecord
 from proxygold.store import to_json, whole_file
 from proxygold.study.progress import StudyProgress
@@ -59,7 +59,8 @@ def run_generation(
         more, rejected = read_split(source, "validation", limit)
         records += more
         left_out += [f"{source} {row['id']}: {row['reason']}" for row in rejected]
-    policy = _policy(settings)
+    find_checkpoint(settings.model, "model", ["config.json", ADAPTER_FILE])
+    policy = load_sampling_policy(settings)
     usable = []
     for record in records:
         try:
@@ -97,17 +98,6 @@ def run_generation(
     if len(left_out) > _LISTED:
         said.print(f"and {len(left_out) - _LISTED} more prompts were left out", highlight=False)
     return 2 if strict and left_out else 0
-
-
-def _policy(settings: PolicySettings) -> Policy:
-    """The policy, whose fresh adapter changes nothing, on whatever modules this model has."""
-    from proxygold.models.causal_lm import load_causal_lm, load_tokenizer, pick_device, pick_dtype
-
-    find_checkpoint(settings.model, "model", ["config.json", ADAPTER_FILE])
-    device = pick_device(settings.device)
-    model = load_causal_lm(settings.model, pick_dtype(settings.dtype, device), device, settings.quantization)
-    lora = LoraSettings(r=1, alpha=1, target_modules=adaptable_modules(model)[:1])
-    return Policy(settings.model_copy(update={"lora": lora}), model, load_tokenizer(settings.model))
 
 
 def _print(pairs: Sequence[tuple[PromptRecord, Sequence[Completion]]]) -> None:

@@ -19,6 +19,8 @@ import typer
 from proxygold.cli.annotate import annotate
 from proxygold.cli.check import check
 from proxygold.cli.demo import demo
+from proxygold.cli.eval import BENCHMARKS
+from proxygold.cli.eval import app as evaluate
 from proxygold.cli.export import export
 from proxygold.cli.generate import generate
 from proxygold.cli.merge import merge
@@ -36,7 +38,7 @@ __all__ = ["app", "main"]
 
 _DEBUG = "PROXYGOLD_DEBUG"
 # Verbs that go on from what an interrupted run has done.
-_RESUMABLE = {"demo", "rollout", "run", "score", "train", "validate"}
+_RESUMABLE = {"demo", "eval", "rollout", "run", "score", "train", "validate"}
 
 # Which extra brings a package that only some verbs need.
 _EXTRAS = {
@@ -146,6 +148,14 @@ def _paragraphs(docstring: str | None) -> str:
 for _verb, _examples in _VERBS:
     app.command(help=_paragraphs(_verb.__doc__), epilog=f"[bold]Examples[/bold]\n\n{_examples}")(_verb)
 app.add_typer(train, name="train")  # its kinds of training are verbs of their own
+for _verb, _examples in BENCHMARKS:
+    _command = evaluate.command(
+        name=_verb.__name__.replace("_", "-"),
+        help=_paragraphs(_verb.__doc__),
+        epilog=f"[bold]Examples[/bold]\n\n{_examples}" if _examples else None,
+    )
+    _command(_verb)
+app.add_typer(evaluate, name="eval")
 
 
 def _print_version(wanted: bool) -> None:
@@ -205,8 +215,11 @@ def _missing_extra(error: Exception) -> str | None:
     extra = _EXTRAS.get((error.name or "").partition(".")[0])
     if extra is None:
         return None
-    # The verbs that train need more than the package that was missed first.
-    extra = {"demo": "demo", "run": "train,report", "train": "train"}.get(_verb_typed(), extra)
+    # The verbs that train or answer need more than the package that was missed first.
+    verb = _verb_typed()
+    extra = {"demo": "demo", "run": "train,report", "train": "train"}.get(verb, extra)
+    if extra == "encoder" and verb in ("eval", "generate", "rollout", "validate"):
+        extra = "train"
     return f"this needs {error.name}, which is not installed. Run: pip install 'proxygold[{extra}]'"
 
 

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxygold.data.annotation import Conversation, Label, Unlabelled, has_label, last_query, read_conversations
 from proxygold.data.files import RejectedRow
 from proxygold.data.source_settings import SourceSettings
 from proxygold.errors import ConfigError
-from proxygold.llm import LLM, Refusal, Reply, TransportError, UnparseableAnswer, estimate_tokens
+from proxygold.llm import LLM, Estimate, Refusal, Reply, TransportError, UnparseableAnswer
 from proxygold.records import Message
 
-__all__ = ["THOUGHTS", "Estimate", "LLMAsker", "read_prompt"]
+__all__ = ["THOUGHTS", "LLMAsker", "read_prompt"]
 
 # What a model that thinks aloud puts before its answer.
 THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 _PLACEHOLDERS = ("{conversation}", "{query}")
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a run would take: rows with a query, requests that are different, how many of those are answered already.
-
-    `tokens_in` is an estimate; `tokens_out` the most that the answers can have, None when nothing limits them.
-    """
-
-    rows: int
-    distinct: int
-    answered: int
-    tokens_in: int
-    tokens_out: int | None
-    cost: float | None
-
-    @property
-    def to_ask(self) -> int:
-        return self.distinct - self.answered
 
 
 class LLMAsker:
@@ -75,23 +55,7 @@ class LLMAsker:
 
     def estimate(self, conversations: Iterable[Conversation]) -> Estimate:
         """What it would take to label these, with what is answered already left out."""
-        rows = tokens = answered = 0
-        seen: set[str] = set()
-        for turns in conversations:
-            rows += 1
-            request = self.request(turns)
-            key = self._llm.key(request)
-            if key in seen:
-                continue
-            seen.add(key)
-            if self._llm.is_cached(request):
-                answered += 1
-            else:
-                tokens += estimate_tokens(request)
-        settings = self._llm.settings
-        longest = settings.most_tokens()
-        most = None if longest is None else longest * (len(seen) - answered)
-        return Estimate(rows, len(seen), answered, tokens, most, settings.cost(tokens, most or 0))
+        return self._llm.estimate((self.request(turns), 0) for turns in conversations)
 
     def estimate_file(self, source: Path | SourceSettings, name: str) -> Estimate:
         """`estimate` for the rows of some data; of an annotator that fills, for those with nothing under `name`."""

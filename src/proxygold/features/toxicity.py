@@ -16,7 +16,7 @@ from proxygold.records import Example
 if TYPE_CHECKING:
     from proxygold.models.text_classifier import TextClassifier
 
-__all__ = ["toxicity"]
+__all__ = ["toxic_label", "toxicity"]
 
 _DEFAULT_MODEL = "tomh/toxigen_roberta"
 _FIND = "auto"
@@ -44,13 +44,17 @@ def toxicity(
     from proxygold.models.text_classifier import load_text_classifier
 
     classifier = load_text_classifier(model)
-    index = _toxic_label(classifier) if label == _FIND else classifier.label_index(_label(label))
+    index = toxic_label(classifier) if label == _FIND else classifier.label_index(_label(label))
     values = classifier.probabilities([example.completion for example in examples])[:, index]
     reason = f"toxicity: the classifier {model!r} gave no probability (its tokenizer finds no token in the completion)"
     return reasoned(values, [None if np.isfinite(value) else reason for value in values])
 
 
-def _toxic_label(classifier: TextClassifier) -> int:
+def toxic_label(classifier: TextClassifier, option: str = "label=") -> int:
+    """Which label of a classifier is the toxic one, by its name.
+
+    Raises ModelError where that leaves a choice; `option` is what the user then has to give.
+    """
     names = [name.casefold() for name in classifier.labels]
     found = [index for index, name in enumerate(names) if name in _TOXIC]
     if names == ["label_0", "label_1"]:
@@ -60,8 +64,8 @@ def _toxic_label(classifier: TextClassifier) -> int:
     if len(found) != 1:
         problem = "more than one label" if found else "no label"
         raise ModelError(
-            f"toxicity: the classifier {classifier.name!r} has {problem} called toxic or toxicity, so label= must say "
-            f"which. {classifier.choices}"
+            f"toxicity: the classifier {classifier.name!r} has {problem} called toxic or toxicity, so {option} must "
+            f"say which. {classifier.choices}"
         )
     return found[0]
 

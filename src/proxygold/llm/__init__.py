@@ -10,6 +10,7 @@ endpoint that is down, the cost limit) stops the whole run as a plain JudgeError
 """
 
 from proxygold.llm.client import LLM
+from proxygold.llm.estimate import Estimate
 from proxygold.llm.records import (
     LLMSettings,
     Refusal,
@@ -20,4 +21,14 @@ from proxygold.llm.records import (
     estimate_tokens,
 )
 
-__all__ = ["LLM", "LLMSettings", "Refusal", "Reply", "Spent", "TransportError", "UnparseableAnswer", "estimate_tokens"]
+__all__ = [
+    "LLM",
+    "Estimate",
+    "LLMSettings",
+    "Refusal",
+    "Reply",
+    "Spent",
+    "TransportError",
+    "UnparseableAnswer",
+    "estimate_tokens",
+]

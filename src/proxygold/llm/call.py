@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from proxygold.errors import JudgeError
@@ -47,7 +49,7 @@ async def call(client: Any, settings: LLMSettings, messages: Sequence[Message]) 
         return _from_status(error, messages)
     except (openai.APIError, ValueError) as error:  # ValueError: a body that is not JSON
         raise Transient(f"the reply is no chat completion ({str(error)[:200]})") from error
-    return _read(completion, messages)
+    return _read(completion, messages, with_probabilities=bool(settings.parameters.get("logprobs")))
 
 
 def open_client(settings: LLMSettings) -> Any:
@@ -83,7 +85,10 @@ def _from_status(error: Any, messages: Sequence[Message]) -> Reply:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, of a Retry-After header in either of its forms (RFC 9110, 10.2.3)."""
+    """Seconds to wait, of a Retry-After header in either of its forms (RFC 9110, 10.2.3), or of Azure's and OpenAI's
+    finer one."""
+    with suppress(ValueError):
+        return max(0.0, float(headers.get("retry-after-ms", "")) / 1000)
     given = headers.get("retry-after")
     if given is None:
         return None
@@ -94,10 +99,14 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
 
 
-def _read(completion: Any, messages: Sequence[Message]) -> Reply:
+def _read(completion: Any, messages: Sequence[Message], *, with_probabilities: bool) -> Reply:
     try:
         choice = completion.choices[0]
         text, refusal = choice.message.content, getattr(choice.message, "refusal", None)
+        if not text and (calls := getattr(choice.message, "tool_calls", None)):
+            text = calls[0].function.arguments  # of a function that it was told to answer by
+        if with_probabilities and not refusal:
+            text = json.dumps({"text": text, "logprobs": {"content": _probabilities(choice.logprobs)}})
         finish = choice.finish_reason
     except (AttributeError, IndexError, TypeError) as error:
         raise Transient(f"the reply is no chat completion ({str(completion)[:100]!r})") from error
@@ -113,3 +122,16 @@ def _read(completion: Any, messages: Sequence[Message]) -> Reply:
         finish_reason=finish,
         refusal=str(refusal) if refusal else None,
     )
+
+
+def _probabilities(given: Any) -> list[dict[str, Any]]:
+    """Each token of an answer, with those that were the most probable in its place."""
+    places = given.content if given is not None else None
+    return [
+        {
+            "token": place.token,
+            "logprob": place.logprob,
+            "top_logprobs": [{"token": other.token, "logprob": other.logprob} for other in place.top_logprobs],
+        }
+        for place in places or ()
+    ]

@@ -7,13 +7,14 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from proxygold.errors import JudgeError, StoreError
 from proxygold.llm.cache import Cache
 from proxygold.llm.call import TooMany, Transient, call, open_client
+from proxygold.llm.estimate import Estimate
 from proxygold.llm.gate import Gate
 from proxygold.llm.records import (
     LLMSettings,
@@ -68,14 +69,43 @@ class LLM:
             if self._cache is not None:
                 self._cache.close()
 
-    def key(self, messages: Sequence[Message]) -> str:
-        """What a cached answer is filed under: a hash of endpoint, model, parameters and messages."""
+    def key(self, messages: Sequence[Message], repeat: int = 0) -> str:
+        """What a cached answer is filed under: a hash of endpoint, model, parameters and messages, and of `repeat`."""
         asked = [self.settings.endpoint(), self.settings.model, dict(self.settings.parameters), list(messages)]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asked + [repeat] * bool(repeat), sort_keys=True).encode()).hexdigest()
 
     def is_cached(self, messages: Sequence[Message]) -> bool:
         """Whether this request has been answered already."""
-        return self._cache is not None and self._cache.get(self.key(messages)) is not None
+        return self._kept(self.key(messages)) is not None
+
+    def estimate(self, requests: Iterable[tuple[Sequence[Message], int]]) -> Estimate:
+        """What it would take to ask these, each with its repeat, with what is in the cache already left out."""
+        rows = tokens = answered = 0
+        seen: set[str] = set()
+        for messages, repeat in requests:
+            rows += 1
+            key = self.key(messages, repeat)
+            if key in seen:
+                continue
+            seen.add(key)
+            if self._kept(key) is not None:
+                answered += 1
+            else:
+                tokens += estimate_tokens(messages)
+        settings = self.settings
+        longest = settings.most_tokens()
+        most = None if longest is None else longest * (len(seen) - answered)
+        return Estimate(
+            settings.model,
+            settings.endpoint(),
+            rows,
+            len(seen),
+            answered,
+            tokens,
+            most,
+            settings.cost(tokens, most or 0),
+            settings.max_cost,
+        )
 
     def ask_all(
         self,
@@ -85,34 +115,50 @@ class LLM:
     ) -> list[T | TransportError | Refusal | UnparseableAnswer]:
         """n answers, or what came instead of them, in the order asked; `done` is told the index of each as it comes.
 
-        Equal requests are asked once. `parse` makes of a reply what is wanted, or raises UnparseableAnswer. Raises
-        JudgeError for what no retry can mend, with all answers so far in the cache, and StoreError when the cache
-        cannot be written.
+        `parse` makes of a reply what is wanted, or raises UnparseableAnswer. Raises what `replies` raises.
         """
-        return self._runner.run(self._ask_all(requests, parse, done))
 
-    async def _ask_all(
-        self, requests: Sequence[Sequence[Message]], parse: Callable[[Reply], T], done: Callable[[int], None]
-    ) -> list[T | TransportError | Refusal | UnparseableAnswer]:
+        def read(reply: Reply | TransportError) -> T | TransportError | Refusal | UnparseableAnswer:
+            if isinstance(reply, TransportError):
+                return reply
+            if reply.refusal is not None:
+                return Refusal(reply.refusal)
+            try:
+                return parse(reply)
+            except UnparseableAnswer as problem:
+                return problem
+
+        return [read(reply) for reply in self.replies(requests, lambda index, reply: done(index))]
+
+    def replies(
+        self,
+        requests: Sequence[Sequence[Message]],
+        done: Callable[[int, Reply | TransportError], None] = lambda index, reply: None,
+        *,
+        repeats: Sequence[int] | None = None,
+    ) -> list[Reply | TransportError]:
+        """n replies, in the order asked; `done` is told each with its index as it comes.
+
+        Equal requests are asked once, unless they differ in `repeats`. Raises JudgeError for what no retry can mend,
+        with all answers so far in the cache, and StoreError when the cache cannot be written.
+        """
+        return self._runner.run(self._replies(requests, done, repeats or [0] * len(requests)))
+
+    async def _replies(
+        self,
+        requests: Sequence[Sequence[Message]],
+        done: Callable[[int, Reply | TransportError], None],
+        repeats: Sequence[int],
+    ) -> list[Reply | TransportError]:
         same: dict[str, list[int]] = {}
-        for index, messages in enumerate(requests):
-            same.setdefault(self.key(messages), []).append(index)
-        answers: dict[int, T | TransportError | Refusal | UnparseableAnswer] = {}
+        for index, (messages, repeat) in enumerate(zip(requests, repeats, strict=True)):
+            same.setdefault(self.key(messages, repeat), []).append(index)
+        replies: dict[int, Reply | TransportError] = {}
 
         def take(reply: Reply | TransportError, indices: list[int]) -> None:
-            answer: T | TransportError | Refusal | UnparseableAnswer
-            if isinstance(reply, TransportError):
-                answer = reply
-            elif reply.refusal is not None:
-                answer = Refusal(reply.refusal)
-            else:
-                try:
-                    answer = parse(reply)
-                except UnparseableAnswer as problem:
-                    answer = problem
             for index in indices:
-                answers[index] = answer
-                done(index)
+                replies[index] = reply
+                done(index, reply)
 
         async def ask(key: str, indices: list[int]) -> None:
             try:
@@ -126,8 +172,7 @@ class LLM:
                 take(reply, indices)
 
         for key in list(same):
-            kept = None if self._cache is None else self._cache.get(key)
-            if kept is not None:
+            if (kept := self._kept(key)) is not None:
                 self.spent.cached += 1
                 take(kept, same.pop(key))
         self._stopped = None
@@ -141,7 +186,10 @@ class LLM:
             raise stopped.exceptions[0] from None
         if self._stopped is not None:
             raise self._stopped
-        return [answers[index] for index in range(len(requests))]
+        return [replies[index] for index in range(len(requests))]
+
+    def _kept(self, key: str) -> Reply | None:
+        return None if self._cache is None else self._cache.get(key)
 
     async def _reply(self, key: str, messages: Sequence[Message]) -> Reply:
         """An answer of the endpoint's, put into the cache."""

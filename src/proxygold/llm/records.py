@@ -100,7 +100,9 @@ class LLMSettings:
 class Reply:
     """What a model answered. `model` is the snapshot that the endpoint says it was.
 
-    `refusal` is why it declined, if it did. `finish_reason` is the endpoint's; `length`: the answer was cut off.
+    `text` is the arguments of a function, where the model was told to answer by calling one. Where log-probabilities
+    were asked for (`logprobs` among the parameters), it is JSON: the answer's `text`, and its `logprobs` in OpenAI's
+    form. `refusal` is why it declined, if it did. `finish_reason` is the endpoint's; `length`: the answer was cut off.
     """
 
     text: str

@@ -28,12 +28,14 @@ _MAX_LENGTH = 512
 class TextClassifier:
     """A loaded classifier. Threads may share it: they take turns. Made by `load_text_classifier`.
 
-    `labels`: the names of its outputs, in their order. `max_length`: tokens of a text that are read, from its start.
+    `labels`: the names of its outputs, in their order. `exclusive`: whether a text has just one of them, so that their
+    probabilities sum to 1. `max_length`: tokens of a text that are read, from its start.
     """
 
     def __init__(self, name: str, model: Any, tokenizer: Any) -> None:
         self.name = name
         self.labels = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
+        self.exclusive = len(self.labels) > 1 and model.config.problem_type != "multi_label_classification"
         limits = (_MAX_LENGTH, positions_of(model.config), tokenizer.model_max_length)
         self.max_length = min(int(limit) for limit in limits if limit is not None)
         self._model = model
@@ -93,8 +95,7 @@ class TextClassifier:
             else:
                 logits = model(**inputs).logits
             logits = logits.double()
-            several = len(self.labels) > 1 and model.config.problem_type != "multi_label_classification"
-            probabilities = logits.softmax(dim=-1) if several else logits.sigmoid()
+            probabilities = logits.softmax(dim=-1) if self.exclusive else logits.sigmoid()
         result: FloatArray = probabilities.cpu().numpy()
         return result
 

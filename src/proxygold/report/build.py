@@ -6,8 +6,6 @@ security policy lets no script run but the page's own two, and nothing be loaded
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,19 +17,17 @@ from proxygold.analysis.curves import RewardCurves, reward_curves
 from proxygold.analysis.results import Component, RewardAnalysis, RunAnalysis
 from proxygold.analysis.runs import analyse_run, read_arms
 from proxygold.analysis.scores import ArmScores
-from proxygold.errors import ConfigError
 from proxygold.report import numbers
 from proxygold.report.charts import Figure, curve_chart, query_type_chart, training_chart
 from proxygold.report.choices import BY, choice_rows
+from proxygold.report.pages import json_for_html, page_environment, page_scripts, page_style, script_policy
 from proxygold.report.samples import choose_prompts, read_samples
 from proxygold.report.table import rows
 from proxygold.report.training import QUANTITIES, training_curves
 from proxygold.report.words import headline, left_out
-from proxygold.store import RunDirectory, to_json
+from proxygold.store import RunDirectory
 
 __all__ = ["build_report"]
-
-HERE = Path(__file__).parent
 
 
 def build_report(run: RunDirectory, analysis: RunAnalysis | None = None) -> Path:
@@ -39,14 +35,7 @@ def build_report(run: RunDirectory, analysis: RunAnalysis | None = None) -> Path
 
     Raises ConfigError when plotly or jinja2 is missing, and what `analyse_run` raises.
     """
-    try:
-        import jinja2
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the report needs {error.name}, which is not installed. Install it: pip install 'proxygold[report]'"
-        ) from error
-
+    environment, scripts = page_environment(), page_scripts()
     analysis = analysis or analyse_run(run)
     study, provenance = run.read_study(), run.read_provenance()
     arms = [arm for arm in read_arms(run) if arm.steps]
@@ -56,13 +45,6 @@ def build_report(run: RunDirectory, analysis: RunAnalysis | None = None) -> Path
         own = [arm for arm in arms if arm.reward == reward.reward]
         sections.append(_reward_section(run, study, reward, own, _sampled(arms), f"r{index}", charts))
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     environment.globals.update(
         number=numbers.number,
         correlation=numbers.correlation,
@@ -70,16 +52,15 @@ def build_report(run: RunDirectory, analysis: RunAnalysis | None = None) -> Path
         measured=numbers.measured,
         p_value=numbers.p_value,
     )
-    scripts = [get_plotlyjs(), (HERE / "page.js").read_text(encoding="utf-8")]
     html = environment.get_template("page.html.j2").render(
         analysis=analysis,
-        charts=_json_for_html(charts),
+        charts=json_for_html(charts),
         choices=list(choice_rows(run)),
         compared=BY,
         headline=headline(analysis),
         left_out=left_out(run),
         name=study.get("name", run.path.name),
-        policy=_script_policy(scripts),
+        policy=script_policy(scripts),
         prompts=max((seed.overall.prompts for reward in analysis.rewards for seed in reward.seeds), default=0),
         provenance=_flat(provenance),
         quantities=QUANTITIES,
@@ -88,7 +69,7 @@ def build_report(run: RunDirectory, analysis: RunAnalysis | None = None) -> Path
         study=yaml.safe_dump(study, sort_keys=False, allow_unicode=True, width=100),
         # A validation of checkpoints that another trainer made has no training of its own to show.
         trained_here="checkpoints" not in study,
-        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        style=page_style(),
         version=__version__,
     )
     run.write_report(html)
@@ -165,27 +146,3 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             lines.append((f"{prefix}{name}", numbers.DASH if value is None else str(value)))
     return lines
-
-
-def _json_for_html(value: Any) -> str:
-    """JSON that may stand inside a script element: nothing in it can end the element or begin a comment."""
-    text = to_json(value)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def _script_policy(scripts: Sequence[str]) -> str:
-    """The content security policy: these scripts by their hashes, inline styles, images made in the page, no more."""
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {allowed}",
-            "style-src 'unsafe-inline'",
-            "img-src data: blob:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )

@@ -15,7 +15,7 @@ from proxygold.analysis.curves import Curve, RewardCurves
 from proxygold.records import CLOSED_ENDED, OPEN_ENDED, FloatArray
 from proxygold.report.training import TrainingCurve
 
-__all__ = ["QUERY_TYPE_STYLES", "Figure", "curve_chart", "query_type_chart", "training_chart"]
+__all__ = ["OTHER_TYPE", "QUERY_TYPE_STYLES", "Figure", "chart", "curve_chart", "query_type_chart", "training_chart"]
 
 Figure = dict[str, Any]
 
@@ -59,7 +59,8 @@ def _thin_line(steps: Sequence[int], values: FloatArray, style: tuple[str, str, 
     return {"x": list(steps), "y": _listed(values), "mode": "lines", "line": line, "opacity": 0.45, "hoverinfo": "skip"}
 
 
-def _figure(data: list[Figure], *, x_title: str, y_title: str, height: int) -> Figure:
+def chart(data: list[Figure], *, x_title: str, y_title: str, height: int, legend: bool = False) -> Figure:
+    """The figure of these traces in the look of the page. Its colours are names, which the page's script replaces."""
     axis: Figure = {
         "gridcolor": "@grid",
         "zerolinecolor": "@axis",
@@ -74,7 +75,7 @@ def _figure(data: list[Figure], *, x_title: str, y_title: str, height: int) -> F
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "@font", "size": 12, "color": "@muted"},
-        "showlegend": False,
+        "showlegend": legend,
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": "@card", "bordercolor": "@grid", "font": {"color": "@text"}},
         "xaxis": {**axis, "title": {"text": x_title, "standoff": 8}, "showgrid": False, "zeroline": False, "nticks": 6},
@@ -92,7 +93,7 @@ def curve_chart(curves: RewardCurves) -> Figure:
     hover = "%{y:.2f} sd, mean %{customdata:.3g}"
     data.append(_line(steps, curves.proxy, PROXY, "proxy", hover))
     data.append(_line(steps, curves.gold, GOLD, "gold", hover))
-    return _figure(data, x_title="training step", y_title="standardised mean", height=300)
+    return chart(data, x_title="training step", y_title="standardised mean", height=300)
 
 
 def query_type_chart(curves: RewardCurves) -> Figure:
@@ -104,7 +105,7 @@ def query_type_chart(curves: RewardCurves) -> Figure:
         style = QUERY_TYPE_STYLES.get(query_type, OTHER_TYPE)
         name = query_type.replace("_", "-")
         data.append(_line(curves.steps, curve, style, name, "%{y:+.3g}, mean %{customdata:.3g}"))
-    return _figure(data, x_title="training step", y_title="gold − gold at step 0", height=280)
+    return chart(data, x_title="training step", y_title="gold − gold at step 0", height=280)
 
 
 def training_chart(curves: Sequence[TrainingCurve]) -> Figure:
@@ -115,4 +116,4 @@ def training_chart(curves: Sequence[TrainingCurve]) -> Figure:
         logged: Figure = {"y": _listed(curve.values), "line": {"color": "@muted", "width": 1}, "opacity": 0.35}
         smooth: Figure = {"y": _listed(curve.smooth), "line": {"color": "@proxy", "width": 1.75}}
         data += [{**points, **logged, "hoverinfo": "skip"}, {**points, **smooth, "hovertemplate": "%{y:.3g}"}]
-    return _figure(data, x_title="step", y_title="", height=170)
+    return chart(data, x_title="step", y_title="", height=170)

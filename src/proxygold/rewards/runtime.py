@@ -168,7 +168,7 @@ class Reward(Composable):
                 models = feature.models(defaults | dict(part.arguments))
                 weights.update((model, checkpoint_fingerprint(model)) for model in models)
         ordered = [weights[name] for name in sorted(weights)]
-        return _hash([self._identity, self._load_encoder().fingerprint if self._uses_encoder else None, *ordered])
+        return _hash([self._identity, self._load_encoder().fingerprint if self.uses_encoder else None, *ordered])
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -193,7 +193,8 @@ class Reward(Composable):
         return [feature for name in names if (feature := find_feature(name)) is not None]
 
     @property
-    def _uses_encoder(self) -> bool:
+    def uses_encoder(self) -> bool:
+        """Whether a feature of the line embeds texts."""
         return any(feature.uses_encoder for feature in self._features())
 
     @property
@@ -201,7 +202,7 @@ class Reward(Composable):
         """A name for logs, unlike any other reward's: trainers merge the columns of equal names."""
         slug = re.sub(r"[^A-Za-z0-9]+", "_", str(self)).strip("_")[:40].rstrip("_")
         # The encoder's settings stand in for its fingerprint, for which it would have to be loaded.
-        encoder = asdict(self.settings.encoder) if self._uses_encoder else {}
+        encoder = asdict(self.settings.encoder) if self.uses_encoder else {}
         encoder.pop("cache", None)  # where embeddings are kept changes no score
         return f"{slug}_{_hash([self._identity, encoder or None])[:6]}"
 

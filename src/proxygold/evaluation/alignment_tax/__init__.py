@@ -1,0 +1,1 @@
+"""What being preferred costs in tasks."""

@@ -1,0 +1,1 @@
+"""Answers: of models, or out of files."""

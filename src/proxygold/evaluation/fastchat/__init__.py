@@ -1,0 +1,1 @@
+"""MT-Bench and Vicuna-Bench, in FastChat's form."""

@@ -1,0 +1,1 @@
+"""What answers are like, and what gold pays for them."""

@@ -1,0 +1,1 @@
+"""RewardBench, for white-box rewards and reward models."""
