@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -102,10 +103,10 @@ def _write_left_out(directory: EvaluationDirectory, subject: Subject | GivenOutp
 
 
 def _made_with() -> dict[str, Any]:
-    """Versions, date and command. Loads nothing."""
+    """Versions, date and command, whose URLs keep no password. Loads nothing."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": [re.sub(r"(https?://)[^/@\s]+@", r"\1", word) for word in sys.argv],
         "proxygold": metadata.version("proxygold"),
         "python": platform.python_version(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
