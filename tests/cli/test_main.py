@@ -76,7 +76,8 @@ def test_every_printed_example_is_taken(line: str, monkeypatch: pytest.MonkeyPat
         # `score` takes data and settings in one list; those of `validate` are of more than the reward.
         by_verb = {"score": lambda: split_arguments(given["data"])[1], "validate": list}
         settings = by_verb.get(verb, lambda: given["settings"] or [])()
-        reward_from_options(given["reward"], given["encoder"], settings)
+        for reward in [given["reward"]] if isinstance(given["reward"], str) else given["reward"]:
+            reward_from_options(reward, given["encoder"], settings)
 
 
 def test_there_are_examples() -> None:

@@ -13,9 +13,12 @@ __all__ = ["demo"]
 def demo(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings put over the demo's, such as training.steps=10."),
+        typer.Argument(metavar="KEY=VALUE", help="Settings put over the demo's, such as training.steps=8."),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Rewards that train at the same time, each with its share of the cores.")
+    ] = 2,
     show: Annotated[bool, typer.Option("--show", help="Print the demo's study file; run nothing.")] = False,
 ) -> None:
     """Train SmolLM2-135M with PPO on two rewards, judge it with a small gold model, and write the report.
@@ -32,4 +35,4 @@ def demo(
     from proxygold.cli.outcome import run_and_print
     from proxygold.study.loading import parse_study
 
-    run_and_print(parse_study(demo_text(), overrides or [], source="the demo's study"), runs)
+    run_and_print(parse_study(demo_text(), overrides or [], source="the demo's study"), runs, jobs=jobs)

@@ -66,7 +66,7 @@ app = typer.Typer(
 
 # Each verb with examples of its use.
 _VERBS: tuple[tuple[Callable[..., None], str], ...] = (
-    (demo, "proxygold demo\n\nproxygold demo training.steps=10"),
+    (demo, "proxygold demo\n\nproxygold demo training.steps=8"),
     (run, "proxygold run study.yaml --dry-run\n\nproxygold run study.yaml training.steps=1000 seeds='[0,1,2]'"),
     (
         score,

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["do_and_print", "print_result", "run_and_print"]
 
 
-def run_and_print(study: Study, runs: Path, *, strict: bool = False, gold_later: bool = False) -> None:
+def run_and_print(study: Study, runs: Path, *, strict: bool = False, gold_later: bool = False, jobs: int = 1) -> None:
     """Run a study, then print its verdict, what was left out, and where everything is."""
     from proxygold.study.stages import run_study
 
-    do_and_print(lambda progress: run_study(study, runs, progress, gold_later=gold_later), strict=strict)
+    do_and_print(lambda progress: run_study(study, runs, progress, gold_later=gold_later, jobs=jobs), strict=strict)
 
 
 def do_and_print(do: Callable[[StudyProgress], StudyResult], *, strict: bool = False) -> None:

@@ -33,6 +33,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Rewards and seeds that train at the same time, each with its share of the cores and memory of its "
+            "own. For small models on a CPU.",
+        ),
+    ] = 1,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 when prompts were left out.")] = False,
     processes: Annotated[
         int | None,
@@ -66,4 +74,4 @@ def run(
         return
     from proxygold.cli.outcome import run_and_print
 
-    run_and_print(loaded, runs, strict=strict, gold_later=gold_later)
+    run_and_print(loaded, runs, strict=strict, gold_later=gold_later, jobs=jobs)

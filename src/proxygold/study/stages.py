@@ -21,20 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxygold.analysis.runs import RunAnalysis
-from proxygold.errors import ConfigError, StoreError
-from proxygold.models.policy_settings import SamplingSettings
-from proxygold.records import PromptRecord
+from proxygold.errors import ConfigError
 from proxygold.store import ArmDirectory, RunDirectory
+from proxygold.study.apart import train_apart
+from proxygold.study.arms import answer_step, missing_steps, train_arm
 from proxygold.study.begin import Began, begin_run
 from proxygold.study.conclude import conclude
 from proxygold.study.config import Study
 from proxygold.study.progress import StudyProgress
 from proxygold.study.prompts import StudyPrompts
-from proxygold.study.rollouts import sample_rollouts
 from proxygold.study.scoring import Answers, score_answers
-from proxygold.study.trainers import make_trainer
 from proxygold.training.processes import Processes, current_processes
-from proxygold.training.trackers import Trackers, check_trackers
+from proxygold.training.trackers import check_trackers
 
 if TYPE_CHECKING:
     from proxygold.models.policy import Policy
@@ -56,11 +54,14 @@ class StudyResult:
     rejected: Sequence[Mapping[str, Any]]
 
 
-def run_study(study: Study, runs: Path, progress: StudyProgress, *, gold_later: bool = False) -> StudyResult:
+def run_study(
+    study: Study, runs: Path, progress: StudyProgress, *, gold_later: bool = False, jobs: int = 1
+) -> StudyResult:
     """Run every stage that is not done yet in `runs/NAME`, and return the result.
 
     With `gold_later`, gold is neither looked for nor loaded: `score --gold` does that, here or on another machine.
-    Raises StoreError when that directory belongs to another study or another process, and what the stages raise.
+    `jobs` rewards and seeds are trained at the same time, each in a process of its own (apart.py). Raises StoreError
+    when that directory belongs to another study or another process, and what the stages raise.
     """
     check_trackers(study.training.trackers)
     run = RunDirectory(runs / study.name)
@@ -72,14 +73,16 @@ def run_study(study: Study, runs: Path, progress: StudyProgress, *, gold_later: 
         )
     with run.lock() if processes.first else nullcontext():
         began, policy = _begin(run, study, progress, processes, gold_later)
+        if jobs > 1 and processes.count == 1:
+            policy = _train_apart(run, study, began, policy, progress, jobs)
         for seed in study.seeds:
             for name, reward in began.rewards.items():
                 processes.from_first(lambda: _share_step_0(run, study))
                 arm = run.arm(name, seed)
-                if processes.from_first(functools.partial(_missing, arm, study)):
+                if processes.from_first(functools.partial(missing_steps, arm, study)):
                     policy = policy or _load_policy(study)
                     later = processes.from_first(functools.partial(_steps_after, run, study, arm))
-                    _train_and_answer(arm, policy, reward, study, began.prompts, progress, later)
+                    train_arm(arm, policy, reward, study, began.prompts, progress, later)
         del policy  # the gold model may need the memory
         score_answers(
             list(_answers(run, study, began.rewards, began.prompts)), None if gold_later else study.gold, progress
@@ -116,6 +119,26 @@ def _answers(
             yield Answers(arm.dev, reward, prompts.dev, gold=by_gold)
 
 
+def _train_apart(
+    run: RunDirectory, study: Study, began: Began, policy: Policy | None, progress: StudyProgress, jobs: int
+) -> Policy | None:
+    """Train the arms that are not done at the same time, when they are several. Returns the policy if it is left."""
+    arms = [(run.arm(name, seed), reward) for seed in study.seeds for name, reward in began.rewards.items()]
+    rest = [(arm, reward) for arm, reward in arms if missing_steps(arm, study)]
+    if len(rest) < 2:
+        return policy
+    _share_step_0(run, study)
+    first = rest[0][0]
+    if 0 in missing_steps(first, study):  # once for all of them
+        policy = policy or _load_policy(study)
+        policy.reset(first.seed)
+        answer_step(first, 0, policy, began.prompts, study, f"{first.reward}, seed {first.seed}", progress)
+        _share_step_0(run, study)
+    del policy  # each process has its own
+    train_apart(rest, study, began.prompts, jobs, progress)
+    return None
+
+
 def _load_policy(study: Study) -> Policy:
     from proxygold.models.policy import Policy
     from proxygold.training.sharding import load_sharded, sharding_wanted
@@ -124,135 +147,11 @@ def _load_policy(study: Study) -> Policy:
     return load_sharded(study.policy, processes) if sharding_wanted(processes) else Policy.load(study.policy)
 
 
-def _missing(arm: ArmDirectory, study: Study) -> list[int]:
-    """The steps with answers that are not written yet, to validation or to dev prompts."""
-    validation = set(study.validation_steps) - set(arm.rollout_steps())
-    return sorted(validation | (set(study.choice_steps) - set(arm.dev.rollout_steps())))
-
-
-def _train_and_answer(
-    arm: ArmDirectory,
-    policy: Policy,
-    reward: Reward,
-    study: Study,
-    prompts: StudyPrompts,
-    progress: StudyProgress,
-    later: int,
-) -> None:
-    """Train one reward with one seed, answering the validation and the dev prompts at their checkpoints.
-
-    `later`: how many steps of training come after this one.
-    """
-    label = f"{arm.reward}, seed {arm.seed}"
-    training, processes = study.training, current_processes()
-    missing = processes.from_first(lambda: _missing(arm, study))
-    furthest = processes.from_first(lambda: _furthest(arm))
-    processes.from_first(lambda: _give_up_damaged(arm, missing))
-    trainer = make_trainer(policy, reward, prompts.train, training, arm, arm.seed)
-    for step, damage in trainer.damaged.items():
-        progress.warn(
-            f"the checkpoint {arm.checkpoint(step)} is damaged ({damage}) and was stepped over: training goes on from "
-            f"step {trainer.step}."
-        )
-
-    def kept() -> list[int]:
-        return study.answered_steps if training.keep_validated else [*study.choice_steps, *_missing(arm, study)]
-
-    def train_to(step: int) -> None:
-        with progress.training(label, training.steps, later, arm.read_steps) as show:
-
-            def on_step(record: dict[str, Any]) -> None:
-                trackers.log(record)
-                show(record)
-
-            trainer.train(step, training.save_every, on_step, keep=kept(), newest=training.keep)
-
-    names, settings = training.trackers if processes.first else (), study.model_dump(mode="json")
-    with Trackers(names, arm, study.name, f"{arm.reward}-seed-{arm.seed}", settings) as trackers:
-        # Where it was before: this far it may be answered already, and there is something to do after a damage only.
-        for step in sorted({*study.answered_steps, furthest}):
-            if trainer.step < step <= furthest:
-                train_to(step)
-        # One that was killed just before it removed a checkpoint left it.
-        processes.from_first(lambda: arm.prune_checkpoints(trainer.step, kept(), training.keep))
-        # What a stopped run trained but did not answer. The trainer's own weights, which may be of a checkpoint between
-        # two validations, are put back after.
-        past = [step for step in missing if step < trainer.step]
-        _check_kept(arm, past)
-        for step in past:
-            policy.load_adapter(arm.checkpoint(step)) if step else policy.reset(arm.seed)
-            _answer(arm, step, policy, prompts, study, label, progress)
-        if past:
-            policy.load_adapter(arm.checkpoint(trainer.step))
-        for step in missing[len(past) :]:
-            if step > trainer.step:
-                train_to(step)
-            _answer(arm, step, policy, prompts, study, label, progress)
-
-
-def _furthest(arm: ArmDirectory) -> int:
-    """The furthest step that is trained: it may be answered already when its checkpoint is lost."""
-    return max((*arm.checkpoint_steps(), *arm.rollout_steps(), *arm.dev.rollout_steps()), default=0)
-
-
-def _give_up_damaged(arm: ArmDirectory, steps: Sequence[int]) -> None:
-    """Remove what comes after the first damaged checkpoint that is still to answer something at one of `steps`.
-
-    So the trainer goes on from the one before it, and makes it again and all that came after. Those are removed before
-    the log is cut: a run that is killed meanwhile must not go on from one that its log does not reach.
-    """
-    for step in steps:
-        if step in arm.checkpoint_steps() and arm.checkpoint_damage(step) is not None:
-            arm.remove_checkpoints_after(step)
-            return
-
-
 def _steps_after(run: RunDirectory, study: Study, arm: ArmDirectory) -> int:
     """Steps that are still to be trained on the rewards and seeds after this one."""
     arms = [run.arm(name, seed) for seed in study.seeds for name in study.rewards]
     after = arms[arms.index(arm) + 1 :]
     return sum(study.training.steps - max(other.checkpoint_steps(), default=0) for other in after)
-
-
-def _check_kept(arm: ArmDirectory, steps: Sequence[int]) -> None:
-    """Raises StoreError when a checkpoint that is still to answer something is gone."""
-    gone = [step for step in steps if step and step not in arm.checkpoint_steps()]
-    if gone:
-        raise StoreError(
-            f"{arm.path} was trained past step {gone[0]}, and its checkpoint there was not kept, so nothing can be "
-            f"answered there. Kept are {', '.join(map(str, arm.checkpoint_steps()))}: let choice.every ask for these "
-            "alone, or give the study another name (name=…)."
-        )
-
-
-def _answer(
-    arm: ArmDirectory,
-    step: int,
-    policy: Policy,
-    prompts: StudyPrompts,
-    study: Study,
-    label: str,
-    progress: StudyProgress,
-) -> None:
-    """Answer the prompts whose turn it is at `step`, as far as they are not answered yet."""
-    processes = current_processes()
-
-    def answer(
-        to: ArmDirectory, records: Sequence[PromptRecord], sampling: SamplingSettings, seed: int, what: str
-    ) -> None:
-        if processes.from_first(lambda: step not in to.rollout_steps()):
-            size = study.validation.batch_size
-            rollouts = sample_rollouts(
-                policy, records, sampling, seed=seed, batch_size=size, label=f"{label}: {what}", progress=progress
-            )
-            processes.from_first(lambda: to.write_rollouts(step, rollouts))
-            progress.answers(f"{label}: {what}", step, rollouts)
-
-    validation, choice = study.validation, study.choice
-    if step in study.validation_steps:
-        answer(arm, prompts.validation, validation.sampling, validation.seed, "answer")
-    if choice is not None and step in study.choice_steps:
-        answer(arm.dev, prompts.dev, study.training.sampling, choice.seed, "answer dev")
 
 
 def _share_step_0(run: RunDirectory, study: Study) -> None:
