@@ -73,8 +73,12 @@ def run_study(
         )
     with run.lock() if processes.first else nullcontext():
         began, policy = _begin(run, study, progress, processes, gold_later)
-        if jobs > 1 and processes.count == 1:
-            policy = _train_apart(run, study, began, policy, progress, jobs)
+        arms = [(run.arm(name, seed), reward) for seed in study.seeds for name, reward in began.rewards.items()]
+        left = [(arm, reward) for arm, reward in arms if jobs > 1 and missing_steps(arm, study)]
+        if len(left) > 1 and processes.count == 1:
+            _answer_step_0(run, study, left[0][0], began, policy, progress)
+            policy = None  # each process has its own
+            train_apart(left, study, began.prompts, jobs, progress)
         for seed in study.seeds:
             for name, reward in began.rewards.items():
                 processes.from_first(lambda: _share_step_0(run, study))
@@ -119,24 +123,21 @@ def _answers(
             yield Answers(arm.dev, reward, prompts.dev, gold=by_gold)
 
 
-def _train_apart(
-    run: RunDirectory, study: Study, began: Began, policy: Policy | None, progress: StudyProgress, jobs: int
-) -> Policy | None:
-    """Train the arms that are not done at the same time, when they are several. Returns the policy if it is left."""
-    arms = [(run.arm(name, seed), reward) for seed in study.seeds for name, reward in began.rewards.items()]
-    rest = [(arm, reward) for arm, reward in arms if missing_steps(arm, study)]
-    if len(rest) < 2:
-        return policy
+def _answer_step_0(
+    run: RunDirectory,
+    study: Study,
+    arm: ArmDirectory,
+    began: Began,
+    policy: Policy | None,
+    progress: StudyProgress,
+) -> None:
+    """Have the start policy answer once for all arms, unless it has."""
     _share_step_0(run, study)
-    first = rest[0][0]
-    if 0 in missing_steps(first, study):  # once for all of them
+    if 0 in missing_steps(arm, study):
         policy = policy or _load_policy(study)
-        policy.reset(first.seed)
-        answer_step(first, 0, policy, began.prompts, study, f"{first.reward}, seed {first.seed}", progress)
+        policy.reset(arm.seed)
+        answer_step(arm, 0, policy, began.prompts, study, f"{arm.reward}, seed {arm.seed}", progress)
         _share_step_0(run, study)
-    del policy  # each process has its own
-    train_apart(rest, study, began.prompts, jobs, progress)
-    return None
 
 
 def _load_policy(study: Study) -> Policy:
