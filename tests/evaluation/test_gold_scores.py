@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from proxygold.errors import StoreError
-from proxygold.evaluation.responses.benchmark import gold_scores
+from proxygold.evaluation.responses import gold_scores
 from proxygold.evaluation.responses.gold_scores import score_answers
 from proxygold.models.reward_models import open_reward_model
 from proxygold.models.reward_settings import RewardModelSettings

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-from proxygold.evaluation.self_bleu.benchmark import leave_one_out as module
+from proxygold.evaluation.self_bleu import leave_one_out as module
 from proxygold.evaluation.self_bleu.leave_one_out import leave_one_out_bleu
 from proxygold.text import words
 

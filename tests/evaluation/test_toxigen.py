@@ -179,7 +179,7 @@ def test_labels_that_do_not_exclude_each_other(classifier: Callable[..., Path], 
 def test_a_text_is_classified_once_whatever_stops_it(
     classifier: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from proxygold.evaluation.toxigen.benchmark import scores as toxicity_scores
+    from proxygold.evaluation.toxigen import scores as toxicity_scores
 
     scorer = load_toxicity_classifier(str(classifier()))
     texts = [f"text number {i % 20}" for i in range(25)]

@@ -227,7 +227,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"is not a directory.*Give a hub id"):
         load_encoder(EncoderSettings(model=str(tmp_path / "nothing")))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"without a config\.json"):
+    with pytest.raises(ModelError, match=r"without config\.json"):
         load_encoder(EncoderSettings(model=str(tmp_path / "empty")))
     with pytest.raises(ModelError, match="cannot be had from the hub"):
         load_encoder(EncoderSettings(model="not a/hub/id"))
