@@ -6,11 +6,13 @@ so beside other work. With one thread each, two trainings of SmolLM2 on two core
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
 import multiprocessing.connection
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +54,7 @@ def train_apart(
     """
     import torch
 
+    _give_back_memory()
     # Not those of the machine: OMP_NUM_THREADS, or whoever else set them, may have asked for fewer.
     threads = max(1, torch.get_num_threads() // jobs)
     waiting = [_Task(arm, reward, study, prompts, threads) for arm, reward in arms]
@@ -75,6 +78,14 @@ def train_apart(
                 process.terminate()
             for _, process, _ in running:
                 process.join()
+
+
+def _give_back_memory() -> None:
+    """Have the system take what the start policy held, which the heap keeps when it is freed: 0.6 of 1.1 GiB after
+    SmolLM2. The processes to come need it."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another system's, or another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _start(task: _Task) -> tuple[_Task, Any, Any]:
